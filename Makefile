@@ -1,0 +1,47 @@
+# The commands of chatd. `make run` and `make test` work on a fresh machine with Python >= 3.11 and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help run check test fast format clean
+
+help:
+	@echo "make run      start chatd with config.toml and its page on http://127.0.0.1:8000"
+	@echo "make check    format, lint, types and fast tests: the one command while working"
+	@echo "make test     every test, with a real browser (installed by apt where it is missing and you are root)"
+	@echo "make format   write the code in its one format"
+	@echo "make clean    remove the virtual environment and caches; var/ (your data) stays"
+
+run: .venv/run
+	$(BIN)/chatd serve --config config.toml
+
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -m "not system and not browser"
+
+fast: .venv/dev
+	$(BIN)/pytest -q -m "not system and not browser"
+
+test: .venv/dev
+	tests/install-services
+	$(BIN)/pytest
+
+format: .venv/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# What is installed is pinned in constraints.txt; the stamp files tell make when it must be done again.
+.venv/run: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+.venv/dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,bench]"
+	touch $@ .venv/run

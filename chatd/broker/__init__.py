@@ -1,0 +1,95 @@
+"""What chatd asks of a broker: number, keep and send out the messages of channels.
+
+Adapters: `chatd.broker.memory` for one node. Every adapter passes tests/contracts/broker.py.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from protocol.body import Body
+from protocol.codes import ErrorCode
+from protocol.names import ChannelName, Epoch, Seq, UserId
+from storage.records import Place, StoredMessage
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A message that has no place yet. `origin` names the session that must not get its own message back."""
+
+    channel: ChannelName
+    sender: UserId
+    key: str
+    body: Body
+    kind: str = ""
+    retry: bool = False
+    origin: str = ""
+
+
+class Published(msgspec.Struct, frozen=True, gc=False):
+    """Where a draft was placed; `duplicate` when an earlier publish of the same (sender, key) placed it."""
+
+    place: Place
+    duplicate: bool = False
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """Why a draft was not placed."""
+
+    code: ErrorCode
+    reason: str
+    retry_after: float | None = None
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """What came after a cursor, up to `place`. If not `recovered`, something is missing and `messages` is empty."""
+
+    epoch: Epoch
+    seq: Seq
+    recovered: bool
+    messages: list[StoredMessage]
+
+
+Deliver = Callable[[StoredMessage, str], None]
+"""Takes a message that has its place, and the origin that must not get it, to this node's sessions; never waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatistics:
+    """Counts since the start, and what is in memory now."""
+
+    published: int
+    duplicates: int
+    open_channels: int
+    waiting: int
+
+
+class Broker(Protocol):
+    """Numbers, keeps and sends out the messages of channels.
+
+    Promises: `publish` returns when each message is as durable as its namespace says. (sender, key) is placed once
+    within the dedupe window; a resend marked `retry` is looked up in the store too. Sending out is in the order of the
+    seqs and comes after storing, so a message that anybody saw is in the history. Seqs of a channel are dense within an
+    epoch, and no seq is ever used for two messages, in whatever epoch.
+    """
+
+    async def publish(self, drafts: Sequence[Draft]) -> list[Published | Refused]:
+        """Place drafts, in their order; return one answer for each. Cancelling it leaves begun ones to finish."""
+
+    async def recover(
+        self, channel: ChannelName, since: tuple[Epoch, Seq] | None, join: Callable[[], None]
+    ) -> Recovery:
+        """Return what came after `since` (None: nothing), and call `join` at exactly that point of the channel.
+
+        Between the last message returned and the first one delivered after `join` there is no gap and no repeat.
+        `join` must not wait. It is called once, before this returns, unless this raises.
+        """
+
+    async def history(
+        self, channel: ChannelName, *, before: Seq | None, after: Seq | None, limit: int
+    ) -> list[StoredMessage]:
+        """Read a page of the channel, in rising seq."""
+
+    def statistics(self) -> BrokerStatistics:
+        """Return counts for /metrics."""

@@ -1,0 +1,341 @@
+"""The configuration: a frozen tree with every default, and the loader that refuses what it does not know.
+
+Order of what counts: the defaults here, then the file, then the environment. A variable `CHATD_LIMITS__OUTBOX_BYTES=1`
+sets `limits.outbox_bytes`; its value is read as TOML, or as text where it is no TOML. `config.toml` at the top of the
+repository says every key with its default, and a test holds the two equal.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1)]
+Zero = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+Rate = Annotated[float, Meta(gt=0)]
+
+Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
+
+Who = Literal["nobody", "backend", "owner", "members", "users", "anyone"]
+"""Who may: nobody · backends only · the user named in the channel · its members · all with an account · guests too."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. Its text is one line that names the key."""
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the configuration: an unknown key in it is an error."""
+
+
+class Tls(Section, frozen=True, kw_only=True):
+    """TLS of the public port; empty paths mean plain text (for loopback, or behind a proxy that ends TLS)."""
+
+    certificate: str = ""
+    key: str = ""
+    handshake_seconds: Seconds = 10.0
+
+
+class Server(Section, frozen=True, kw_only=True):
+    """The process and its one public port."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    backlog: Count = 4096
+    var: str = "var"
+    allowed_origins: tuple[str, ...] = ("same",)
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: bool = False
+    drain_seconds: Annotated[float, Meta(ge=0)] = 10.0
+    shutdown_seconds: Seconds = 25.0
+    tls: Tls = Tls()
+
+
+class WebSocket(Section, frozen=True, kw_only=True):
+    """The hub's side of the port."""
+
+    path: str = "/v1/ws"
+    ping_seconds: Seconds = 25.0
+    stall_seconds: Seconds = 30.0
+    close_seconds: Seconds = 5.0
+    deflate: bool = True
+    deflate_level: Annotated[int, Meta(ge=1, le=9)] = 6
+    deflate_min_bytes: Zero = 128
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """Every bound on what one client, user or address may use."""
+
+    head_bytes: Count = 16384
+    head_seconds: Seconds = 10.0
+    hello_seconds: Seconds = 10.0
+    frame_bytes: Count = 65536
+    message_bytes: Count = 65536
+    fragments: Count = 64
+    outbox_bytes: Count = 262144
+    connections: Count = 100_000
+    connections_per_address: Count = 1000
+    connects_per_second: Rate = 50.0
+    connects_burst: Count = 200
+    addresses: Count = 100_000
+    sessions_per_user: Count = 20
+    subscriptions: Count = 128
+    cursors: Count = 256
+    recover_messages: Count = 500
+    history_messages: Count = 200
+    commands_per_second: Rate = 30.0
+    commands_burst: Count = 120
+    messages_per_second: Rate = 10.0
+    messages_burst: Count = 60
+    rate_grace: Zero = 100
+    http_body_bytes: Count = 1_048_576
+    http_requests_per_second: Rate = 50.0
+    http_requests_burst: Count = 200
+
+
+class Auth(Section, frozen=True, kw_only=True):
+    """Accounts, and the tokens that sessions and requests show."""
+
+    registration: bool = True
+    guests: bool = True
+    access_seconds: Count = 900
+    refresh_seconds: Count = 2_592_000
+    guest_seconds: Count = 86_400
+    leeway_seconds: Zero = 30
+    password_min_length: Count = 8
+    password_max_length: Count = 1024
+    hash_threads: Count = 2
+    hash_waiting: Count = 64
+    hash_memory_kib: Annotated[int, Meta(ge=8)] = 19456
+    hash_passes: Count = 2
+    login_failures: Count = 5
+    login_delay_seconds: Seconds = 1.0
+    login_delay_max_seconds: Seconds = 300.0
+    login_tracked: Count = 100_000
+    devices_per_user: Count = 50
+    issuer: str = ""
+    audience: str = ""
+    algorithms: tuple[Algorithm, ...] = ()
+    key_file: str = ""
+    jwks_url: str = ""
+    jwks_cache_seconds: Seconds = 300.0
+    jwks_refetch_seconds: Seconds = 10.0
+    user_claim: str = "sub"
+
+
+class Broker(Section, frozen=True, kw_only=True):
+    """What numbers messages and sends them out."""
+
+    kind: Literal["memory"] = "memory"
+    open_channels: Count = 200_000
+    idle_seconds: Seconds = 300.0
+    recent_messages: Count = 200
+    dedupe_keys: Count = 500_000
+    dedupe_days: Count = 7
+    save_seconds: Seconds = 0.5
+    save_rows_per_second: Count = 1000
+    fanout_slice: Count = 1000
+    publish_seconds: Seconds = 10.0
+
+
+class Store(Section, frozen=True, kw_only=True):
+    """What keeps history, accounts and members."""
+
+    kind: Literal["sqlite"] = "sqlite"
+    path: str = "chatd.sqlite3"
+    queue_rows: Count = 100_000
+    batch_rows: Count = 2000
+    read_threads: Count = 4
+    cache_kib: Count = 65536
+    trim_seconds: Seconds = 600.0
+    trim_rows: Count = 1000
+
+
+class Presence(Section, frozen=True, kw_only=True):
+    """Who is there."""
+
+    grace_seconds: Annotated[float, Meta(ge=0)] = 10.0
+    tick_seconds: Seconds = 1.0
+    list_users: Zero = 100
+    last_seen_save_seconds: Seconds = 5.0
+    remembered_users: Count = 200_000
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """What goes to standard error."""
+
+    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Dev(Section, frozen=True, kw_only=True):
+    """For developing and testing only."""
+
+    echo: bool = False
+    echo_message_bytes: Count = 67_108_864
+    echo_fragments: Count = 1_000_000
+
+
+class Namespace(Section, frozen=True, kw_only=True):
+    """What a channel whose name starts with this namespace does, and who may do what in it."""
+
+    delivery: Literal["subscribed", "member"] = "subscribed"
+    history: Literal["none", "recent", "durable"] = "recent"
+    presence: Literal["none", "list", "count"] = "none"
+    conflate: bool = False
+    echo: bool = False
+    push: bool = False
+    read: Who = "users"
+    write: Who = "users"
+    create: Who = "nobody"
+    members: Count = 1000
+    data_bytes: Count = 16384
+    retention_days: Zero = 0
+    retention_messages: Zero = 0
+
+
+NAMESPACES = {
+    "dm": Namespace(
+        delivery="member",
+        history="durable",
+        push=True,
+        read="members",
+        write="members",
+        create="users",
+        members=2,
+    ),
+    "group": Namespace(
+        delivery="member", history="durable", push=True, read="members", write="members", create="users"
+    ),
+    "room": Namespace(
+        history="recent", presence="count", echo=True, read="anyone", write="anyone", retention_messages=1000
+    ),
+    "user": Namespace(
+        delivery="member",
+        history="durable",
+        push=True,
+        read="owner",
+        write="backend",
+        members=1,
+        retention_days=90,
+    ),
+    "presence": Namespace(history="none", conflate=True, read="users", write="nobody"),
+    "track": Namespace(history="durable", conflate=True, read="users", write="owner", retention_days=30),
+    "area": Namespace(history="none", conflate=True, read="users", write="nobody"),
+    "event": Namespace(history="recent", read="users", write="backend", retention_messages=1000),
+}
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole configuration of one node."""
+
+    server: Server = Server()
+    websocket: WebSocket = WebSocket()
+    limits: Limits = Limits()
+    auth: Auth = Auth()
+    broker: Broker = Broker()
+    store: Store = Store()
+    presence: Presence = Presence()
+    log: Log = Log()
+    dev: Dev = Dev()
+    namespaces: dict[str, Namespace] = msgspec.field(default_factory=lambda: dict(NAMESPACES))
+
+
+ENVIRONMENT_PREFIX = "CHATD_"
+_NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_S = TypeVar("_S", bound=Section)
+
+
+def load(path: Path | None, environment: Mapping[str, str]) -> Config:
+    """Read the configuration from a TOML file (None: defaults only) and `CHATD_…` variables.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key is unknown, of the wrong type or out of range.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror or error}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+    for name, text in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            _override(tree, name, text)
+    namespaces = _namespaces(tree.pop("namespaces", {}))
+    config = msgspec.structs.replace(_convert(tree, Config, ""), namespaces=namespaces)
+    _check_across(config)
+    return config
+
+
+def _namespaces(given: Any) -> dict[str, Namespace]:
+    """Lay the given namespaces over the shipped ones; a new one starts from the defaults of `Namespace`."""
+    if not isinstance(given, dict):
+        raise ConfigError("namespaces: expected a table")
+    namespaces = dict(NAMESPACES)
+    for name, table in given.items():
+        if not _NAMESPACE.fullmatch(name):
+            raise ConfigError(f"namespaces.{name}: a name is a-z, then up to 31 of a-z 0-9 _")
+        if not isinstance(table, dict):
+            raise ConfigError(f"namespaces.{name}: expected a table")
+        start = msgspec.to_builtins(NAMESPACES[name]) if name in NAMESPACES else {}
+        namespaces[name] = _convert(start | table, Namespace, f"namespaces.{name}")
+    return namespaces
+
+
+def _convert(tree: dict[str, Any], section: type[_S], place: str) -> _S:
+    try:
+        return msgspec.convert(tree, section)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_one_line(error, place)) from error
+
+
+def _override(tree: dict[str, Any], name: str, text: str) -> None:
+    *tables, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+    at = tree
+    for table in tables:
+        at = at.setdefault(table, {})
+        if not isinstance(at, dict):
+            raise ConfigError(f"{name}: {table} is not a table")
+    try:
+        at[key] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        at[key] = text
+
+
+def _one_line(error: msgspec.ValidationError, place: str) -> str:
+    """Turn msgspec's words into one line that begins with the key."""
+    text, _, inner = str(error).partition(" - at `")
+    key = ".".join(part for part in (place, inner.rstrip("`").removeprefix("$").lstrip(".")) if part)
+    if text.startswith("Object contains unknown field"):
+        unknown = text.split("`")[1]
+        return f"{key}.{unknown}: unknown key".lstrip(".")
+    return f"{key or 'configuration'}: {text[0].lower()}{text[1:]}"
+
+
+def _check_across(config: Config) -> None:
+    """Check what one key says about another."""
+    tls = config.server.tls
+    if bool(tls.certificate) != bool(tls.key):
+        raise ConfigError("server.tls: `certificate` and `key` are given together or not at all")
+    auth = config.auth
+    if auth.key_file and auth.jwks_url:
+        raise ConfigError("auth: give `key_file` or `jwks_url`, not both")
+    if (auth.key_file or auth.jwks_url) and not auth.algorithms:
+        raise ConfigError("auth.algorithms: name the algorithms that the outside issuer signs with")
+    if auth.algorithms and not (auth.key_file or auth.jwks_url):
+        raise ConfigError("auth.algorithms: needs `key_file` or `jwks_url`")
+    if auth.jwks_url and any(name.startswith("HS") for name in auth.algorithms):
+        raise ConfigError("auth.algorithms: HS algorithms cannot be used with `jwks_url`, whose keys are public")
+    for name, namespace in config.namespaces.items():
+        if namespace.conflate and namespace.delivery == "member":
+            raise ConfigError(f"namespaces.{name}.conflate: only for subscribed channels")
+        if namespace.data_bytes > config.limits.message_bytes:
+            raise ConfigError(f"namespaces.{name}.data_bytes: more than limits.message_bytes")

@@ -1,0 +1,161 @@
+"""What chatd asks of a store: history, accounts, devices, members, last seen.
+
+Adapters: `storage.sqlite` for one node, `storage.cassandra` for many. Every adapter passes tests/contracts/store.py.
+
+Errors:
+
+    StoreError
+    ├── StoreBusy          the queue is full: nothing was taken, try again
+    ├── StoreUnavailable   the database cannot be reached or cannot write; what was given may or may not be kept
+    └── AlreadyExists      the name is in use
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from protocol.names import ChannelName, DeviceId, Seq, UserId
+from storage.records import DeviceRecord, Membership, Place, Role, StoredMessage, UserRecord
+
+Done = Callable[[Exception | None], None]
+
+
+class StoreError(Exception):
+    """The root of what a store raises."""
+
+
+class StoreBusy(StoreError):
+    """The write queue is full; nothing of this call was taken."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached or cannot write; whether the rows are kept is not known."""
+
+
+class AlreadyExists(StoreError):
+    """An account or channel of this name exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """Counts since the start, and what waits now."""
+
+    rows_written: int
+    batches_written: int
+    rows_waiting: int
+    failures: int
+
+
+class Store(Protocol):
+    """Keeps what must survive.
+
+    Promises: what `submit` reported done without an error, and what any awaited write returned from, survives
+    `kill -9` and the loss of power. Rows of one channel are reported done in the order of their submission; when one
+    fails, every later one that was already submitted fails too, so that a channel gets no hole. Writing the same
+    message again (same channel, epoch and seq) changes nothing. Methods that wait may be cancelled: a write that was
+    begun is finished all the same. All methods are called on the trio thread.
+    """
+
+    # Messages.
+
+    def submit(self, messages: Sequence[StoredMessage], done: Done) -> None:
+        """Queue messages to be written; never waits. `done` is called on the trio thread, with None or the error.
+
+        Raises:
+            StoreBusy: The queue is full; nothing was taken and `done` will not be called.
+        """
+
+    async def head(self, channel: ChannelName) -> Place | None:
+        """Return the place of the channel's newest message, or None when it has none."""
+
+    async def history(
+        self, channel: ChannelName, *, before: Seq | None = None, after: Seq | None = None, limit: int
+    ) -> list[StoredMessage]:
+        """Read up to `limit` messages in rising seq: those next after `after`, else the last ones before `before`."""
+
+    async def find(self, sender: UserId, key: str, since: int) -> StoredMessage | None:
+        """Return the message that this sender wrote with this key after `since` (Unix milliseconds)."""
+
+    async def trim(self, namespace: str, *, older_than: int | None, keep: int | None, limit: int) -> int:
+        """Remove up to `limit` messages of a namespace that are too old, or beyond the newest `keep` of their channel.
+
+        Returns how many were removed; a caller repeats until it is 0. The newest message of a channel always stays,
+        so that its seq is never used again.
+        """
+
+    # Members.
+
+    async def members(self, channel: ChannelName) -> dict[UserId, Role]:
+        """Return who belongs to the channel; empty when it does not exist."""
+
+    async def create_channel(self, channel: ChannelName, members: Mapping[UserId, Role], at: int) -> None:
+        """Make a channel with its first members, at once or not at all.
+
+        Raises:
+            AlreadyExists: The channel has members already.
+        """
+
+    async def change_members(
+        self, channel: ChannelName, *, put: Mapping[UserId, Role], remove: Iterable[UserId], at: int
+    ) -> None:
+        """Add members or change their roles, and remove others, in one step."""
+
+    async def memberships(self, user: UserId, *, since: int, limit: int) -> list[Membership]:
+        """Return channels whose newest message (or joining, if later) is not before `since`; newest first."""
+
+    # Accounts and devices.
+
+    async def add_user(self, user: UserRecord) -> None:
+        """Make an account.
+
+        Raises:
+            AlreadyExists: The name is in use (names that differ in case only are the same name).
+        """
+
+    async def user(self, user: UserId) -> UserRecord | None:
+        """Return the account of this id, whatever the case of its letters."""
+
+    async def put_user(self, user: UserRecord) -> None:
+        """Replace an existing account's record."""
+
+    async def put_device(self, device: DeviceRecord) -> None:
+        """Make or replace a device's record."""
+
+    async def device(self, device: DeviceId) -> DeviceRecord | None:
+        """Return a device's record, revoked or not."""
+
+    async def devices(self, user: UserId) -> list[DeviceRecord]:
+        """Return the user's devices that are not revoked, the latest seen first."""
+
+    async def rotate_device(self, device: DeviceRecord, expected_generation: int) -> bool:
+        """Replace the record only if it is not revoked and still has the expected generation; tell whether it was."""
+
+    async def revoke_device(self, device: DeviceId, at: int) -> bool:
+        """Mark a device revoked; False if it does not exist or is revoked already."""
+
+    async def revoked_since(self, at: int) -> list[DeviceId]:
+        """Return the devices revoked at or after a time: their access tokens may not have expired yet."""
+
+    # Last seen, and small values.
+
+    async def save_last_seen(self, seen: Mapping[UserId, int]) -> None:
+        """Keep when users were last there (Unix milliseconds); a smaller value than the kept one is ignored."""
+
+    async def last_seen(self, users: Sequence[UserId]) -> dict[UserId, int]:
+        """Return when users were last there; those never seen are left out."""
+
+    async def get_meta(self, name: str) -> str | None:
+        """Return a small named value of the node's own."""
+
+    async def put_meta(self, name: str, value: str | None) -> None:
+        """Keep or (None) remove a small named value of the node's own."""
+
+    async def check(self) -> None:
+        """Return when the database answers a trivial question.
+
+        Raises:
+            StoreUnavailable: It does not.
+        """
+
+    def statistics(self) -> StoreStatistics:
+        """Return counts for /metrics."""
