@@ -1,0 +1,192 @@
+"""The task that keeps presence: it feeds the two state machines with time, tells what changed, and saves last seen.
+
+hub ── session_opened … channel_left ──► PresenceTracker ── publish ──► hub (presence:USER, and the channel itself)
+                                                │
+                                                └── every few seconds ──► store (last seen)
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import structlog
+import trio
+
+from chatd.config import Namespace, Presence
+from chatd.presence.occupancy import Occupancy, OccupancyEvent
+from chatd.presence.state import Moment, PresenceState, Status
+from protocol.messages import PresenceChanged, UserState
+from protocol.names import ChannelName, UserId
+from storage import Store, StoreError
+
+PresenceEvent = PresenceChanged | OccupancyEvent
+PublishPresence = Callable[[PresenceEvent], None]
+"""Takes an event to the readers of its channel; never waits and never raises."""
+
+# Events published in one go before other tasks get their turn; each may go to many sessions.
+_SLICE = 100
+# The last save must not hold up the end of the process if the store hangs.
+_LAST_SAVE_SECONDS = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class PresenceTracker:
+    """Presence of users, and of channels, on this node.
+
+    The hub calls the plain methods, which never wait; they may call `publish` before they return. A store that fails
+    is logged once until it works again, and costs nothing but older times of last seen.
+    """
+
+    def __init__(
+        self,
+        config: Presence,
+        namespaces: Mapping[str, Namespace],
+        store: Store,
+        publish: PublishPresence,
+        *,
+        unix_ms: Callable[[], int] = _unix_ms,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._publish = publish
+        self._unix_ms = unix_ms
+        self._state = PresenceState(config.grace_seconds, config.remembered_users)
+        self._occupancy = Occupancy(namespaces, config.list_users)
+        self._unsaved: dict[UserId, int] = {}
+        self._store_fails = False
+
+    # Called by the hub and by sessions.
+
+    def session_opened(self, user: UserId, session: str) -> None:
+        """Note that a session of this user was connected."""
+        now = self._now()
+        self._note_seen(user, now.unix_ms)
+        self._tell_state(self._state.opened(user, session, now))
+
+    def session_closed(self, user: UserId, session: str) -> None:
+        """Note that a session of this user ended."""
+        now = self._now()
+        self._note_seen(user, now.unix_ms)
+        self._tell_state(self._state.closed(user, session, now))
+
+    def status(self, user: UserId, session: str, status: Status) -> None:
+        """Note whether the person at this session is there."""
+        self._tell_state(self._state.status(user, session, status, self._now()))
+
+    def channel_entered(self, channel: ChannelName, user: UserId) -> None:
+        """Note that a session of this user subscribed to the channel."""
+        self._occupancy.enter(channel, user)
+
+    def channel_left(self, channel: ChannelName, user: UserId) -> None:
+        """Note that a session of this user is subscribed to the channel no more."""
+        self._occupancy.leave(channel, user)
+
+    def channel_count(self, channel: ChannelName) -> int:
+        """Return how many users read the channel."""
+        return self._occupancy.count(channel)
+
+    def channel_users(self, channel: ChannelName) -> list[UserId] | None:
+        """Return who reads the channel; None if it has no list, or is too large for one."""
+        return self._occupancy.users(channel)
+
+    async def states(self, users: Sequence[UserId]) -> list[UserState]:
+        """Return the state of each of these users; the store is asked for those not in memory."""
+        missing = set(users) - self._state.states(users).keys()
+        loaded = await self._load(missing) if missing else {}
+        for user, last_seen in loaded.items():
+            self._state.remember(user, last_seen)
+        # Read again: somebody may have come while the store was asked.
+        states = self._state.states(users)
+        return [states.get(user) or UserState(user=user, state="offline", last_seen=loaded.get(user)) for user in users]
+
+    # The task.
+
+    async def run(self) -> None:
+        """Tell what time brings and save, until cancelled; then save once more."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._tick_loop)
+                nursery.start_soon(self._save_loop)
+        finally:
+            unix_ms = self._unix_ms()
+            for user in self._state.present():
+                self._note_seen(user, unix_ms)
+            with trio.move_on_after(_LAST_SAVE_SECONDS, shield=True):
+                await self._save()
+
+    async def _tick_loop(self) -> None:
+        while True:
+            await trio.sleep(self._config.tick_seconds)
+            await self._expire()
+            await self._tell_channels()
+
+    async def _save_loop(self) -> None:
+        while True:
+            await trio.sleep(self._config.last_seen_save_seconds)
+            await self._save()
+
+    async def _expire(self) -> None:
+        # Each slice is published before anybody else runs: a user who comes back is told about at once, and an
+        # `offline` from before must not come after that.
+        while changes := self._state.expire(self._now(), _SLICE):
+            for change in changes:
+                self._publish(_changed(change))
+            await trio.lowlevel.checkpoint()
+
+    async def _tell_channels(self) -> None:
+        # What changes between two slices is told at the next tick, so the order stays right.
+        for number, event in enumerate(self._occupancy.tick(), 1):
+            self._publish(event)
+            if number % _SLICE == 0:
+                await trio.lowlevel.checkpoint()
+
+    async def _save(self) -> None:
+        if not self._unsaved:
+            return
+        seen = dict(self._unsaved)
+        try:
+            await self._store.save_last_seen(seen)
+        except StoreError as error:
+            self._note_failure("cannot save when users were last seen", error)
+            return
+        self._store_fails = False
+        for user, unix_ms in seen.items():
+            if self._unsaved.get(user) == unix_ms:
+                del self._unsaved[user]
+
+    async def _load(self, users: Iterable[UserId]) -> Mapping[UserId, int]:
+        try:
+            return await self._store.last_seen(list(users))
+        except StoreError as error:
+            self._note_failure("cannot read when users were last seen", error)
+            return {}
+
+    def _note_seen(self, user: UserId, unix_ms: int) -> None:
+        self._unsaved[user] = unix_ms
+        if len(self._unsaved) > self._config.remembered_users:
+            del self._unsaved[next(iter(self._unsaved))]
+
+    def _note_failure(self, what: str, error: StoreError) -> None:
+        if not self._store_fails:
+            self._store_fails = True
+            _log.warning(what, error=str(error))
+
+    def _tell_state(self, change: UserState | None) -> None:
+        if change is not None:
+            self._publish(_changed(change))
+
+    def _now(self) -> Moment:
+        return Moment(trio.current_time(), self._unix_ms())
+
+
+def _changed(change: UserState) -> PresenceChanged:
+    return PresenceChanged(
+        channel=ChannelName(f"presence:{change.user}"),
+        user=change.user,
+        state=change.state,
+        last_seen=change.last_seen,
+    )
