@@ -56,7 +56,7 @@ def test_a_file_without_a_full_secret_is_refused(tmp_path: Path, text: str) -> N
 
 
 def test_a_directory_in_its_place_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no file|directory"):
+    with pytest.raises(ConfigError, match=r"is no file|directory"):
         load_or_create(tmp_path)
 
 
