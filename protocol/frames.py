@@ -1,7 +1,7 @@
 """How WebSocket frames are read (RFC 6455, RFC 7692): bytes in, whole messages and control frames out. The hot path.
 
-A frame that came whole, in one piece and not compressed, is read in the few lines of `FrameReader._read`. Everything
-else goes frame by frame through `_head` and `_payload`, which keep what is unfinished in a `_Message`.
+Messages that came whole, in one frame, are read in the few lines of `FrameReader._whole`. Everything else goes frame by
+frame through `_head` and `_payload`, which keep what is unfinished in a `_Message`.
 """
 
 from codecs import utf_8_decode
@@ -9,7 +9,7 @@ from codecs import utf_8_decode
 import msgspec
 
 from protocol.codes import CloseCode
-from protocol.deflate import Inflater
+from protocol.deflate import Inflater, inflate_whole
 from protocol.writer import FrameError, Opcode, apply_mask, client_frame, close_payload, server_frame
 
 __all__ = ["FrameError", "FrameLimits", "FrameReader", "Opcode", "client_frame", "close_payload", "server_frame"]
@@ -18,6 +18,7 @@ _TEXT = Opcode.TEXT
 _BINARY = Opcode.BINARY
 _WHOLE_TEXT = 0x80 | _TEXT
 _WHOLE_BINARY = 0x80 | _BINARY
+_COMPRESSED = 0x40
 
 # RFC 6455 section 7.4 with the IANA registry: 1004 is reserved; 1005, 1006 and 1015 are never sent.
 _CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
@@ -101,7 +102,7 @@ class FrameReader:
                 at = start
 
     def _whole(self, data: bytes, at: int, events: list[tuple[int, bytes]]) -> int:
-        """Read the frames from here on that are whole, unfragmented and plain; return where the first other one begins.
+        """Read the frames from here on that are whole and unfragmented; return where the first other one begins.
 
         It does not say what is wrong with a frame: `_head` does.
         """
@@ -109,9 +110,12 @@ class FrameReader:
         most = self._at_once_bytes
         masked = self._masked
         flag, head = (128, 6) if masked else (0, 2)
+        compression = _COMPRESSED if self._inflate else 0
         while end - at > 3:
             first = data[at]
-            if first != _WHOLE_TEXT and first != _WHOLE_BINARY:
+            compressed = first & compression
+            kind = first ^ compressed
+            if kind != _WHOLE_TEXT and kind != _WHOLE_BINARY:
                 break
             size = data[at + 1] - flag
             start = at + head
@@ -124,7 +128,12 @@ class FrameReader:
             if stop > end or not 0 <= size <= most:
                 break
             payload = apply_mask(data[start:stop], data[start - 4 : start]) if masked else data[start:stop]
-            if first == _WHOLE_BINARY:
+            if compressed:
+                inflated = inflate_whole(payload, self._limits.message_bytes)
+                if inflated is None:
+                    break
+                payload = inflated
+            if kind == _WHOLE_BINARY:
                 events.append((_BINARY, payload))
             else:
                 if not payload.isascii():
@@ -174,7 +183,7 @@ class FrameReader:
         opcode = first & 0x0F
         if first & 0x30:
             raise FrameError(CloseCode.PROTOCOL_ERROR, "a reserved bit is set")
-        if first & 0x40 and not (self._inflate and (opcode == Opcode.TEXT or opcode == Opcode.BINARY)):
+        if first & _COMPRESSED and not (self._inflate and (opcode == Opcode.TEXT or opcode == Opcode.BINARY)):
             raise FrameError(CloseCode.PROTOCOL_ERROR, "RSV1 is set where nothing is compressed")
         if opcode > Opcode.PONG or Opcode.BINARY < opcode < Opcode.CLOSE:
             raise FrameError(CloseCode.PROTOCOL_ERROR, f"opcode {opcode} is reserved")
@@ -198,7 +207,7 @@ class FrameReader:
         if size > limits.frame_bytes:
             raise FrameError(CloseCode.TOO_BIG, f"a frame is larger than {limits.frame_bytes} bytes")
         if message is None:
-            if size > limits.message_bytes and not first & 0x40:
+            if size > limits.message_bytes and not first & _COMPRESSED:
                 raise _too_big(limits)
             return
         if message.fragments >= limits.fragments:
@@ -212,7 +221,7 @@ class FrameReader:
         message = self._message
         if message is None:
             message = self._message = _Message(Opcode(first & 0x0F))
-            if first & 0x40:
+            if first & _COMPRESSED:
                 message.inflater = Inflater(message.payload, self._limits.message_bytes)
         message.fragments += 1
         message.final = first >= 0x80

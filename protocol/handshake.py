@@ -22,8 +22,8 @@ _TOKEN = r"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 # Method, target and version; no control characters or spaces in the target, and ASCII alone (RFC 3986).
 _request_line = re.compile(rf"({_TOKEN}) ([\x21-\x7e]+) HTTP/1\.([01])").fullmatch
 
-# Name and value; the value without the white space around it. There is no folding (RFC 9112 section 5.2).
-_header_line = re.compile(rf"({_TOKEN}):[ \t]*([\x20-\x7e\x80-\xff\t]*?)[ \t]*").fullmatch
+# Name and value. There is no folding (RFC 9112 section 5.2).
+_header_line = re.compile(rf"({_TOKEN}):([\t\x20-\x7e\x80-\xff]*)").fullmatch
 
 _HEADERS = 128
 _DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
@@ -91,7 +91,8 @@ def parse_head(head: bytes) -> RequestHead:
         match = _header_line(line)
         if match is None:
             raise HandshakeError(400, "a header is malformed")
-        headers.set_insecure(*match.groups())
+        name, value = match.groups()
+        headers.set_insecure(name, value.strip(" \t"))
     path, _, query = target.partition("?")
     return RequestHead(method, path, query, f"1.{minor}", headers)
 
@@ -206,7 +207,7 @@ def _check_origin(headers: Headers, allowed: tuple[str, ...]) -> None:
     if len(origins) > 1:
         raise _Refusal(400, "`Origin` is given more than once")
     origin = origins[0].lower()
-    if origin in allowed or ("same" in allowed and _is_same(origin, headers["Host"].lower())):
+    if origin in map(str.lower, allowed) or ("same" in allowed and _is_same(origin, headers["Host"].lower())):
         return
     raise _Refusal(403, "pages of this origin may not connect", ErrorCode.FORBIDDEN)
 
