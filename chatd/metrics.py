@@ -1,0 +1,158 @@
+"""The text of `/metrics`: names and units for the counters, and for the statistics of the parts.
+
+It only reads, when it is asked; nothing on the way of a message knows of it.
+"""
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from itertools import accumulate
+from typing import Literal, NamedTuple
+
+import trio
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from chatd import __version__
+from chatd.counters import LATENCY_BOUNDS, Counters, Latency
+from protocol.codes import CloseCode
+
+LAG_SECONDS = 1.0
+
+
+class Family(NamedTuple):
+    """One metric: the field it is read from, its name, what it is, and (for a dictionary) what its keys are."""
+
+    field: str
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    label: str = ""
+
+
+COUNTER_FAMILIES = (
+    Family("connections_opened", "chatd_connections_opened_total", "counter", "Connections accepted."),
+    Family("connections_closed", "chatd_connections_closed_total", "counter", "Connections that ended."),
+    Family("connections_refused", "chatd_connections_refused_total", "counter", "Connections refused.", "limit"),
+    Family("sessions_opened", "chatd_sessions_opened_total", "counter", "Sessions whose connect was answered."),
+    Family("sessions_closed", "chatd_sessions_closed_total", "counter", "Sessions that ended."),
+    Family("bytes_in", "chatd_received_bytes_total", "counter", "Bytes read from WebSocket connections."),
+    Family("bytes_out", "chatd_sent_bytes_total", "counter", "Bytes written to WebSocket connections."),
+    Family("commands", "chatd_commands_total", "counter", "Commands received.", "type"),
+    Family("errors", "chatd_errors_total", "counter", "Errors answered.", "code"),
+    Family("closes", "chatd_closes_total", "counter", "Connections closed, by WebSocket close code.", "code"),
+    Family("messages_in", "chatd_messages_received_total", "counter", "Messages that were given their place."),
+    Family("messages_out", "chatd_messages_delivered_total", "counter", "Messages handed to sessions."),
+    Family("drops", "chatd_drops_total", "counter", "Messages not handed to a session.", "cause"),
+    Family("outbox_bytes", "chatd_outbox_bytes", "gauge", "Bytes waiting in the outboxes of all sessions."),
+    Family("auth_successes", "chatd_auth_successes_total", "counter", "Logins and tokens accepted.", "method"),
+    Family("auth_failures", "chatd_auth_failures_total", "counter", "Logins and tokens refused.", "cause"),
+    Family("http_requests", "chatd_http_requests_total", "counter", "HTTP requests answered.", "status"),
+    Family("delivery", "chatd_delivery_seconds", "histogram", "From a message received to its last delivery."),
+    Family("ack", "chatd_ack_seconds", "histogram", "From a message received to its sender's answer."),
+    Family("commit", "chatd_commit_seconds", "histogram", "From rows queued to the store to their commit."),
+    Family("lag", "chatd_loop_lag_seconds", "histogram", "How late the event loop woke a sleeping task."),
+)
+
+SOURCE_FAMILIES: Mapping[str, tuple[Family, ...]] = {
+    # HubStatistics.outbox_bytes is the same number as the counter.
+    "hub": (
+        Family("connections", "chatd_connections", "gauge", "Open connections."),
+        Family("sessions", "chatd_sessions", "gauge", "Sessions now."),
+        Family("users", "chatd_users", "gauge", "Users with a session now."),
+        Family("channels", "chatd_channels", "gauge", "Channels with a subscriber now."),
+        Family("subscriptions", "chatd_subscriptions", "gauge", "Subscriptions of all sessions."),
+        Family("slow_sessions", "chatd_slow_sessions", "gauge", "Sessions whose outbox is not empty."),
+    ),
+    "broker": (
+        Family("published", "chatd_broker_published_total", "counter", "Messages placed."),
+        Family("duplicates", "chatd_broker_duplicates_total", "counter", "Messages that had been placed before."),
+        Family("open_channels", "chatd_broker_open_channels", "gauge", "Channels in memory."),
+        Family("waiting", "chatd_broker_waiting_messages", "gauge", "Messages waiting for the store."),
+    ),
+    "store": (
+        Family("rows_written", "chatd_store_rows_written_total", "counter", "Messages written."),
+        Family("batches_written", "chatd_store_batches_written_total", "counter", "Transactions of messages."),
+        Family("rows_waiting", "chatd_store_waiting_rows", "gauge", "Messages waiting to be written."),
+        Family("failures", "chatd_store_failures_total", "counter", "Transactions that failed."),
+    ),
+}
+
+# A client may close with any code it likes; only these have a line of their own.
+_CLOSE_CODES = frozenset(CloseCode) | {1005, 1006}
+
+
+class Metrics:
+    """Renders what the counters and the parts say, and what the system says of the process.
+
+    `sources` gives each part's `statistics`, under the names of `SOURCE_FAMILIES`.
+    """
+
+    def __init__(self, counters: Counters, sources: Mapping[str, Callable[[], object]]) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Numbers(counters, sources))
+        ProcessCollector(registry=self._registry)
+
+    def render(self) -> tuple[bytes, str]:
+        """Return the metrics in Prometheus' text format, and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+async def watch_lag(lag: Latency) -> None:
+    """Observe, once a second and until cancelled, how late the event loop wakes this task."""
+    while True:
+        due = trio.current_time() + LAG_SECONDS
+        await trio.sleep_until(due)
+        lag.observe(trio.current_time() - due)
+
+
+class _Numbers(Collector):
+    """Collects the numbers of one node when it is asked for them."""
+
+    def __init__(self, counters: Counters, sources: Mapping[str, Callable[[], object]]) -> None:
+        self._counters = counters
+        self._sources = [(SOURCE_FAMILIES[name], statistics) for name, statistics in sources.items()]
+
+    def collect(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily("chatd_build_info", "The version that runs.", labels=("version", "python"))
+        info.add_metric((__version__, platform.python_version()), 1)
+        yield info
+        for family in COUNTER_FAMILIES:
+            yield _metric(family, self._counters)
+        for families, statistics in self._sources:
+            values = statistics()
+            for family in families:
+                yield _metric(family, values)
+
+
+def _metric(family: Family, source: object) -> Metric:
+    value = getattr(source, family.field)
+    match family.kind:
+        case "histogram":
+            return _histogram(family, value)
+        case "gauge":
+            return GaugeMetricFamily(family.name, family.help, value=value)
+        case "counter" if family.label:
+            return _labelled(family, value)
+        case "counter":
+            return CounterMetricFamily(family.name, family.help, value=value)
+
+
+def _labelled(family: Family, values: Mapping[str | int, int]) -> CounterMetricFamily:
+    metric = CounterMetricFamily(family.name, family.help, labels=(family.label,))
+    totals: dict[str, int] = {}
+    for key, value in values.items():
+        is_known = family.field != "closes" or key in _CLOSE_CODES
+        label = str(key.value if isinstance(key, Enum) else key) if is_known else "other"
+        totals[label] = totals.get(label, 0) + value
+    for label, total in sorted(totals.items()):
+        metric.add_metric((label,), total)
+    return metric
+
+
+def _histogram(family: Family, latency: Latency) -> HistogramMetricFamily:
+    names = [*map(str, LATENCY_BOUNDS), "+Inf"]
+    buckets = list(zip(names, accumulate(latency.counts), strict=True))
+    return HistogramMetricFamily(family.name, family.help, buckets=buckets, sum_value=latency.total_seconds)
