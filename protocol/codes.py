@@ -63,7 +63,8 @@ class CloseCode(IntEnum):
     NO_PONG = 4002  # nothing was heard from the client for a whole keepalive period
     TOKEN_EXPIRED = 4003  # the token's time was over and no `refresh` came: get a new token, reconnect
     TOO_FAST = 4004  # the client went on over its rate limits after being told; wait retry_after
-    REPLACED = 4005  # the device opened a newer session, or limits.sessions_per_user pushed out the oldest
+    REPLACED = 4005  # the user opened more than limits.sessions_per_user: the oldest made room
+    UNAVAILABLE = 4006  # the store cannot be read, so `connect` cannot be answered: come back a little later
 
     HELLO_TIMEOUT = 4500  # no `connect` within limits.hello_seconds
     BAD_MESSAGE = 4501  # bytes that are no JSON or MessagePack object

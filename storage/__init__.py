@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import trio
+
 from protocol.names import ChannelName, DeviceId, Seq, UserId
 from storage.records import DeviceRecord, Membership, Place, Role, StoredMessage, UserRecord
 
@@ -159,3 +161,23 @@ class Store(Protocol):
 
     def statistics(self) -> StoreStatistics:
         """Return counts for /metrics."""
+
+
+async def append(store: Store, messages: Sequence[StoredMessage]) -> None:
+    """Write messages and return when they are kept.
+
+    Raises:
+        StoreError: They were not taken, or it is not known whether they are kept.
+    """
+    finished = trio.Event()
+    failure: list[Exception] = []
+
+    def done(error: Exception | None) -> None:
+        if error is not None:
+            failure.append(error)
+        finished.set()
+
+    store.submit(messages, done)
+    await finished.wait()
+    if failure:
+        raise failure[0]

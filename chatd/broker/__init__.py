@@ -16,7 +16,11 @@ from storage.records import Place, StoredMessage
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A message that has no place yet. `origin` names the session that must not get its own message back."""
+    """A message that has no place yet.
+
+    `origin` names the session that must not get its own message back. `also` are users who get the message of a
+    member channel though they are no members: those who were just taken out of it.
+    """
 
     channel: ChannelName
     sender: UserId
@@ -25,6 +29,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: str = ""
     retry: bool = False
     origin: str = ""
+    also: tuple[UserId, ...] = ()
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
@@ -43,7 +48,7 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """What came after a cursor, up to `place`. If not `recovered`, something is missing and `messages` is empty."""
+    """What came after a cursor, up to `seq`. If not `recovered`, something is missing and `messages` is empty."""
 
     epoch: Epoch
     seq: Seq
@@ -51,8 +56,8 @@ class Recovery(msgspec.Struct, frozen=True):
     messages: list[StoredMessage]
 
 
-Deliver = Callable[[StoredMessage, str], None]
-"""Takes a message that has its place, and the origin that must not get it, to this node's sessions; never waits."""
+Deliver = Callable[[StoredMessage, Draft], None]
+"""Takes a message that has its place, and the draft it was, to this node's sessions; never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,9 @@ class Broker(Protocol):
     async def recover(
         self, channel: ChannelName, since: tuple[Epoch, Seq] | None, join: Callable[[], None]
     ) -> Recovery:
-        """Return what came after `since` (None: nothing), and call `join` at exactly that point of the channel.
+        """Return what came after `since`, and call `join` at exactly that point of the channel.
+
+        Without `since` there are no messages, and nothing was missed: `recovered` is true.
 
         Between the last message returned and the first one delivered after `join` there is no gap and no repeat.
         `join` must not wait. It is called once, before this returns, unless this raises.

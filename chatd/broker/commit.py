@@ -1,0 +1,68 @@
+"""Messages on their way into the store together, and the senders who wait for it."""
+
+from collections.abc import Callable
+
+import trio
+
+from chatd.broker import Draft, Published, Refused
+from chatd.broker.log import Log
+from protocol.codes import ErrorCode
+from storage.records import Place, StoredMessage
+
+Item = tuple[Log, StoredMessage, Draft]
+
+
+class Commit:
+    """What one `publish` gave to the store. `done` is called by the store, once, on the trio thread."""
+
+    __slots__ = ("_event", "_on_done", "error", "is_done", "items")
+
+    def __init__(self, on_done: "Callable[[Commit], None]") -> None:
+        self.items: list[Item] = []
+        self.error: Exception | None = None
+        self.is_done = False
+        self._on_done = on_done
+        self._event: trio.Event | None = None
+
+    def done(self, error: Exception | None) -> None:
+        """Take the store's answer, deliver, and wake who waits."""
+        self.error = error
+        self.is_done = True
+        self._on_done(self)
+        if self._event is not None:
+            self._event.set()
+
+    def refuse(self, error: Exception) -> None:
+        """Take it that the store did not even begin."""
+        self.error = error
+        self.is_done = True
+
+    async def wait(self) -> None:
+        """Return when the store has answered."""
+        if not self.is_done:
+            if self._event is None:
+                self._event = trio.Event()
+            await self._event.wait()
+
+
+# Asks of a sender whose message could not be stored.
+_RETRY_SECONDS = 1.0
+
+
+class Placed:
+    """One draft that has its place, in a commit that it has to wait for."""
+
+    __slots__ = ("commit", "duplicate", "place")
+
+    def __init__(self, place: Place, commit: Commit, duplicate: bool) -> None:
+        self.place = place
+        self.commit = commit
+        self.duplicate = duplicate
+
+    def answer(self) -> Published | Refused:
+        """Say what became of it."""
+        if not self.commit.is_done:
+            return Refused(ErrorCode.TIMEOUT, "the store takes too long; whether it is stored is not known")
+        if self.commit.error is not None:
+            return Refused(ErrorCode.UNAVAILABLE, "the store cannot take it now", _RETRY_SECONDS)
+        return Published(self.place, self.duplicate)

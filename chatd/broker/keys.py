@@ -1,0 +1,50 @@
+"""The keys of lately sent messages: what makes a resend harmless without asking the store."""
+
+import msgspec
+
+from chatd.broker.commit import Commit
+from protocol.names import ChannelName, UserId
+from storage.records import Place
+
+Key = tuple[UserId, str]
+
+
+class KnownKey(msgspec.Struct, gc=False):
+    """Where the message of a key was placed. `commit` is what its sender waits for, while it is being stored."""
+
+    channel: ChannelName
+    place: Place
+    commit: Commit | None = None
+
+
+class Keys:
+    """A bounded table of keys by age, in two generations: when the younger one is full, the older one is dropped.
+
+    So between a half and the whole of its size is always remembered, and forgetting costs nothing.
+    """
+
+    __slots__ = ("_half", "_older", "_younger")
+
+    def __init__(self, size: int) -> None:
+        self._half = max(1, size // 2)
+        self._younger: dict[Key, KnownKey] = {}
+        self._older: dict[Key, KnownKey] = {}
+
+    def __len__(self) -> int:
+        return len(self._younger) + len(self._older)
+
+    def get(self, key: Key) -> KnownKey | None:
+        """Return what is known of a key."""
+        return self._younger.get(key) or self._older.get(key)
+
+    def put(self, key: Key, known: KnownKey) -> None:
+        """Remember a key."""
+        if len(self._younger) >= self._half:
+            self._older = self._younger
+            self._younger = {}
+        self._younger[key] = known
+
+    def discard(self, key: Key) -> None:
+        """Forget a key whose message was not stored."""
+        self._younger.pop(key, None)
+        self._older.pop(key, None)

@@ -1,0 +1,56 @@
+"""One channel's log in the memory of a node: where it stands, and its newest messages."""
+
+from collections import deque
+from itertools import islice
+
+from chatd.config import Namespace
+from protocol.names import ChannelName, Epoch, Seq
+from storage.records import StoredMessage
+
+# A channel is reborn this far from its last known seq, so that no seq is used twice even when messages that nobody
+# remembers had been numbered.
+REBIRTH_JUMP = 2**20
+
+
+class Log:
+    """What a node knows of a channel. `seq` is given out before it is stored; `delivered` after."""
+
+    __slots__ = ("channel", "delivered", "epoch", "namespace", "recent", "saved", "seq", "used_at", "waiting")
+
+    def __init__(self, channel: ChannelName, namespace: Namespace, epoch: Epoch, seq: Seq, recent_size: int) -> None:
+        self.channel = channel
+        self.namespace = namespace
+        self.epoch = epoch
+        self.seq = seq
+        self.delivered = seq
+        self.saved = seq  # of a `recent` channel: what is in the store
+        self.recent: deque[StoredMessage] = deque(maxlen=recent_size)
+        self.waiting = 0  # messages that are being stored: it must stay in memory
+        self.used_at = 0  # Unix milliseconds
+
+    def next_seq(self) -> Seq:
+        """Give out the next place."""
+        self.seq = Seq(self.seq + 1)
+        return self.seq
+
+    def arrived(self, message: StoredMessage) -> None:
+        """Take a message that is as durable as its namespace says, right before it is sent out."""
+        self.delivered = message.seq
+        self.recent.append(message)
+
+    def after(self, seq: Seq) -> list[StoredMessage] | None:
+        """Return the messages after a seq, up to the last delivered one; None if they are not all here."""
+        missing = self.delivered - seq
+        recent = self.recent
+        if missing < 0 or missing > len(recent):
+            return None
+        messages = list(islice(recent, len(recent) - missing, None))
+        # After a rebirth the seqs jump: what is here may not reach back to where the reader stands.
+        return messages if not messages or messages[0].seq == seq + 1 else None
+
+    def page(self, *, before: Seq | None, after: Seq | None, limit: int) -> list[StoredMessage]:
+        """Return a page of what is here, in rising seq."""
+        if after is not None:
+            return list(islice((message for message in self.recent if message.seq > after), limit))
+        older = [message for message in self.recent if before is None or message.seq < before]
+        return older[-limit:]

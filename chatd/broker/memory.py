@@ -1,0 +1,359 @@
+"""The broker of a single node: a channel's own object gives the seqs, the store is the log, sending out is a call.
+
+What a crash costs, by history:
+
+    durable  numbered → stored → delivered and acknowledged. Killed before "stored": nobody saw it, the sender resends
+             with the same key. Killed after: the resend finds it in the store.
+    recent   numbered → delivered and acknowledged → saved within `broker.save_seconds`. Killed in between: the newest
+             moments are gone; the channel is reborn under a new epoch, so no reader is told that it missed nothing.
+    none     numbered → delivered. Nothing is kept.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import structlog
+import trio
+
+from chatd.broker import BrokerStatistics, Deliver, Draft, Published, Recovery, Refused
+from chatd.broker.commit import Commit, Placed
+from chatd.broker.keys import Keys, KnownKey
+from chatd.broker.log import REBIRTH_JUMP, Log
+from chatd.broker.saver import Saver
+from chatd.config import Namespace
+from chatd.counters import Latency
+from chatd.settings import Settings
+from protocol.codes import ErrorCode
+from protocol.names import ChannelName, Epoch, Seq
+from storage import Store, StoreError
+from storage.records import Place, StoredMessage
+
+_CLEAN = "recent_channels_saved"
+_DAY_MILLISECONDS = 86_400_000
+
+# Newest messages of a durable channel that are kept in memory: they bring back who was away for a moment, and close
+# the gap between a page read from the store and what arrived meanwhile.
+_DURABLE_RECENT = 64
+
+# How often recovering reads on from the store before it gives up on a channel that is written to faster.
+_RECOVER_ROUNDS = 8
+
+# Asks of a sender whose message found the store's queue full, or no room for another channel.
+_RETRY_SECONDS = 1.0
+
+_Answer = Published | Refused
+_log = structlog.get_logger("broker")
+
+
+class TooManyChannels(Exception):
+    """`broker.open_channels` are in use; none of them can be forgotten now."""
+
+
+class MemoryBroker:
+    """Implements `Broker` for one node."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        rules: Callable[[ChannelName], Namespace],
+        deliver: Deliver,
+        in_use: Callable[[ChannelName], bool],
+        clock: Callable[[], float],
+        new_epoch: Callable[[], Epoch],
+        commit_latency: Latency,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._config = settings.config.broker
+        self._rules = rules
+        self._deliver = deliver
+        self._in_use = in_use
+        self._clock = clock  # Unix seconds
+        self._new_epoch = new_epoch
+        self._commit_latency = commit_latency
+        self._logs: dict[ChannelName, Log] = {}
+        self._opening: dict[ChannelName, trio.Event] = {}
+        self._keys = Keys(self._config.dedupe_keys)
+        self._saver = Saver(store, self._config)
+        self._started_at = 0
+        self._was_clean = False
+        self._published = 0
+        self._duplicates = 0
+        self._waiting = 0
+
+    # Its life.
+
+    async def start(self) -> None:
+        """Find out whether the last process saved every `recent` channel before it ended."""
+        self._started_at = self._now()
+        self._was_clean = await self._store.get_meta(_CLEAN) is not None
+        await self._store.put_meta(_CLEAN, None)
+
+    async def run(self) -> None:
+        """Save `recent` channels and forget idle ones, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._saver.run)
+            nursery.start_soon(self._forget_loop)
+
+    async def stop(self) -> None:
+        """Save what is left; after this nothing may be published."""
+        await self._saver.save_all()
+        await self._store.put_meta(_CLEAN, str(self._now()))
+
+    # Publishing.
+
+    async def publish(self, drafts: Sequence[Draft]) -> list[_Answer]:
+        """Place drafts, in their order; return one answer for each."""
+        try:
+            await self._prepare(drafts)
+        except TooManyChannels:
+            return [Refused(ErrorCode.UNAVAILABLE, "too many channels are in use", _RETRY_SECONDS)] * len(drafts)
+        except StoreError as error:
+            return [Refused(ErrorCode.UNAVAILABLE, str(error), _RETRY_SECONDS)] * len(drafts)
+        # From here to `submit` nothing waits: what is numbered first is stored first.
+        commit = Commit(self._committed)
+        answers = [self._place(draft, commit) for draft in drafts]
+        if commit.items:
+            self._submit(commit)
+        waits = {answer.commit for answer in answers if isinstance(answer, Placed)}
+        if waits:
+            with trio.move_on_after(self._config.publish_seconds):
+                for wait in waits:
+                    await wait.wait()
+        return [answer.answer() if isinstance(answer, Placed) else answer for answer in answers]
+
+    async def _prepare(self, drafts: Sequence[Draft]) -> None:
+        """Do what has to wait: bring every channel into memory, and ask the store for keys that were forgotten."""
+        for draft in drafts:
+            if draft.retry and self._keys.get((draft.sender, draft.key)) is None:
+                await self._find(draft)
+        while missing := [draft.channel for draft in drafts if draft.channel not in self._logs]:
+            for channel in missing:
+                await self._open(channel)
+
+    async def _find(self, draft: Draft) -> None:
+        since = self._now() - self._config.dedupe_days * _DAY_MILLISECONDS
+        found = await self._store.find(draft.sender, draft.key, since)
+        if found is not None:
+            self._keys.put((draft.sender, draft.key), KnownKey(found.channel, found.place))
+
+    def _place(self, draft: Draft, commit: Commit) -> _Answer | Placed:
+        """Number one draft, and send it out unless it has to be stored first."""
+        key = (draft.sender, draft.key)
+        known = self._keys.get(key)
+        if known is not None:
+            return self._duplicate(draft, known)
+        log = self._logs[draft.channel]
+        now = self._now()
+        seq = log.next_seq()
+        log.used_at = now
+        self._published += 1
+        place = Place(log.epoch, seq, now)
+        message = StoredMessage(
+            channel=draft.channel,
+            epoch=log.epoch,
+            seq=seq,
+            sender=draft.sender,
+            key=draft.key,
+            at=now,
+            body=draft.body,
+            kind=draft.kind,
+        )
+        if log.namespace.history == "durable":
+            log.waiting += 1
+            commit.items.append((log, message, draft))
+            self._keys.put(key, KnownKey(draft.channel, place, commit))
+            return Placed(place, commit, False)
+        self._keys.put(key, KnownKey(draft.channel, place))
+        log.arrived(message)
+        if log.namespace.history == "recent":
+            self._saver.add(log)
+        self._deliver(message, draft)
+        return Published(place)
+
+    def _duplicate(self, draft: Draft, known: KnownKey) -> _Answer | Placed:
+        self._duplicates += 1
+        if known.channel != draft.channel:
+            return Refused(ErrorCode.KEY_REUSED, "this key was used for a message of another channel")
+        commit = known.commit
+        if commit is not None and not commit.is_done:
+            return Placed(known.place, commit, True)
+        return Published(known.place, duplicate=True)
+
+    def _submit(self, commit: Commit) -> None:
+        try:
+            self._store.submit([message for _, message, _ in commit.items], commit.done)
+        except StoreError as error:
+            # Nothing was taken, and nobody else was given a place meanwhile: the places go back.
+            for log, _, _ in reversed(commit.items):
+                log.seq = Seq(log.seq - 1)
+            self._forget_commit(commit)
+            commit.refuse(error)
+        else:
+            self._waiting += len(commit.items)
+
+    def _committed(self, commit: Commit) -> None:
+        """Deliver what is stored, in the order of the seqs; or forget what is not. Called on the trio thread."""
+        self._waiting -= len(commit.items)
+        if commit.error is not None:
+            # What was numbered after these fails too (the store promises it), so the channels start again from the
+            # store's last seq, and no reader sees a hole.
+            for log, _, _ in commit.items:
+                if self._logs.get(log.channel) is log:
+                    del self._logs[log.channel]
+            self._forget_commit(commit)
+            _log.error("store failed", error=str(commit.error), messages=len(commit.items))
+            return
+        now = self._now()
+        for log, message, draft in commit.items:
+            log.waiting -= 1
+            log.arrived(message)
+            self._deliver(message, draft)
+            self._commit_latency.observe(max(0, now - message.at) / 1000)
+
+    def _forget_commit(self, commit: Commit) -> None:
+        for log, message, _ in commit.items:
+            log.waiting -= 1
+            self._keys.discard((message.sender, message.key))
+
+    # Reading.
+
+    async def recover(
+        self, channel: ChannelName, since: tuple[Epoch, Seq] | None, join: Callable[[], None]
+    ) -> Recovery:
+        """Return what came after `since`, and call `join` at exactly that point of the channel.
+
+        Raises:
+            StoreError: The store cannot be read; `join` was not called.
+            TooManyChannels: The channel has no room in memory; `join` was not called.
+        """
+        limit = self._settings.limits.recover_messages
+        messages: list[StoredMessage] = []
+        for _ in range(_RECOVER_ROUNDS):
+            log = await self._open(channel)
+            if since is None:
+                join()
+                return Recovery(log.epoch, log.delivered, True, [])
+            # The store may have been ahead of what was delivered; that is still to come.
+            messages = [message for message in messages if message.seq <= log.delivered]
+            seen = messages[-1].seq if messages else since[1]
+            if since[0] != log.epoch or not 0 <= log.delivered - seen <= limit - len(messages):
+                break
+            rest = log.after(seen)
+            if rest is not None:
+                join()
+                return Recovery(log.epoch, log.delivered, True, messages + rest)
+            if log.namespace.history != "durable":
+                break
+            page = await self._store.history(channel, after=seen, limit=limit - len(messages))
+            if not page or not _follows(page, since[0], seen):
+                break
+            messages += page
+        log = await self._open(channel)
+        join()
+        return Recovery(log.epoch, log.delivered, False, [])
+
+    async def history(
+        self, channel: ChannelName, *, before: Seq | None, after: Seq | None, limit: int
+    ) -> list[StoredMessage]:
+        """Read a page of the channel, in rising seq.
+
+        Raises:
+            StoreError: The store cannot be read.
+            TooManyChannels: The channel has no room in memory.
+        """
+        log = await self._open(channel)
+        if log.namespace.history == "durable":
+            is_last = before is None and after is None
+            if is_last and (len(log.recent) >= limit or len(log.recent) == log.delivered):
+                return log.page(before=None, after=None, limit=limit)
+            return await self._store.history(channel, before=before, after=after, limit=limit)
+        return log.page(before=before, after=after, limit=limit)
+
+    # Channels in memory.
+
+    async def _open(self, channel: ChannelName) -> Log:
+        """Return the channel's log, reading where it stands from the store if it is not in memory."""
+        while (log := self._logs.get(channel)) is None:
+            opening = self._opening.get(channel)
+            if opening is not None:
+                await opening.wait()
+                continue
+            self._make_room()
+            done = self._opening[channel] = trio.Event()
+            try:
+                self._logs[channel] = await self._load(channel)
+            finally:
+                del self._opening[channel]
+                done.set()
+        log.used_at = self._now()
+        return log
+
+    async def _load(self, channel: ChannelName) -> Log:
+        namespace = self._rules(channel)
+        if namespace.history == "durable":
+            head = await self._store.head(channel)
+            epoch, seq = (head.epoch, head.seq) if head is not None else (self._new_epoch(), Seq(0))
+            return Log(channel, namespace, epoch, seq, _DURABLE_RECENT)
+        if namespace.history == "none":
+            return Log(channel, namespace, self._new_epoch(), Seq(0), 0)
+        size = self._config.recent_messages
+        saved = await self._store.history(channel, limit=size)
+        if not saved:
+            return Log(channel, namespace, self._new_epoch(), Seq(0), size)
+        last = saved[-1]
+        if self._was_clean or last.at >= self._started_at:
+            log = Log(channel, namespace, last.epoch, last.seq, size)
+        else:
+            log = Log(channel, namespace, self._new_epoch(), Seq(last.seq + REBIRTH_JUMP), size)
+        log.recent.extend(saved)
+        return log
+
+    def _make_room(self) -> None:
+        """See to it that one more channel fits.
+
+        Raises:
+            TooManyChannels: It does not.
+        """
+        if len(self._logs) + len(self._opening) < self._config.open_channels:
+            return
+        for log in islice(self._logs.values(), 1000):
+            if self._is_idle(log):
+                del self._logs[log.channel]
+                return
+        raise TooManyChannels
+
+    def _is_idle(self, log: Log) -> bool:
+        unsaved = log.namespace.history == "recent" and log.saved < log.delivered
+        return not log.waiting and not unsaved and not self._in_use(log.channel)
+
+    async def _forget_loop(self) -> None:
+        """Forget channels that nobody used for `broker.idle_seconds`."""
+        while True:
+            await trio.sleep(self._config.idle_seconds / 4)
+            oldest = self._now() - int(self._config.idle_seconds * 1000)
+            for number, log in enumerate(list(self._logs.values())):
+                if log.used_at < oldest and self._is_idle(log) and self._logs.get(log.channel) is log:
+                    del self._logs[log.channel]
+                if number % 1000 == 999:
+                    await trio.lowlevel.checkpoint()
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    def statistics(self) -> BrokerStatistics:
+        """Return counts for /metrics."""
+        return BrokerStatistics(
+            published=self._published,
+            duplicates=self._duplicates,
+            open_channels=len(self._logs),
+            waiting=self._waiting,
+        )
+
+
+def _follows(page: Sequence[StoredMessage], epoch: Epoch, seen: Seq) -> bool:
+    """Tell whether the messages are of one epoch and come right after `seen`, without a hole."""
+    return all(
+        message.epoch == epoch and message.seq == expected for expected, message in enumerate(page, start=seen + 1)
+    )

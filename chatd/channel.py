@@ -1,0 +1,102 @@
+"""A subscribed channel on this node: who reads it, and what waits for the end of the turn.
+
+An event is encoded once for each format in use, whatever the number of readers, and goes out in as many `send`s as
+there are readers: what one turn brought a channel is one write for each of them.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+from chatd.config import Namespace
+from chatd.event import frame
+from chatd.session import Session
+from protocol.format import Format
+from protocol.messages import Event
+from protocol.names import ChannelName
+from storage.records import StoredMessage
+
+Outgoing = tuple[Event | StoredMessage, str]
+"""An event, and the session that must not get it (empty: everybody gets it)."""
+
+
+Slice = tuple[list[Outgoing], Format, tuple[Session, ...]]
+"""Events for some readers of one format."""
+
+
+class Channel:
+    """The readers of one channel, grouped by format, and its events of this turn."""
+
+    __slots__ = ("name", "namespace", "pending", "readers", "slices")
+
+    def __init__(self, name: ChannelName, namespace: Namespace) -> None:
+        self.name = name
+        self.namespace = namespace
+        self.readers: dict[Format, dict[Session, None]] = {}
+        self.pending: list[Outgoing] = []
+        self.slices: deque[Slice] = deque()  # of the turn that is being sent, while the hub pauses for others
+
+    def __len__(self) -> int:
+        return sum(map(len, self.readers.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self.readers)
+
+    def add(self, session: Session) -> None:
+        """Let a session read from now on; what was pending must have been sent out before."""
+        self.readers.setdefault(session.format, {})[session] = None
+
+    def remove(self, session: Session) -> None:
+        """Let a session read no more."""
+        readers = self.readers.get(session.format)
+        if readers is not None:
+            readers.pop(session, None)
+            if not readers:
+                del self.readers[session.format]
+
+    def take(self) -> list[Outgoing]:
+        """Return the events of this turn, and begin the next. Of a conflated channel only the newest is left."""
+        pending, self.pending = self.pending, []
+        return pending[-1:] if self.namespace.conflate else pending
+
+
+def send_out(channel: Channel, events: list[Outgoing], format_: Format, readers: tuple[Session, ...]) -> None:
+    """Send events to readers of one format. Never waits; a reader that cannot take them queues them or is cut off.
+
+    This is the hot path: one iteration of `_send_to_all` is one delivery.
+    """
+    frames = [frame(event, format_) for event, _ in events]
+    data = frames[0] if len(frames) == 1 else b"".join(frames)
+    if channel.namespace.conflate:
+        _send_newest(channel.name, data, readers)
+        return
+    origins = {origin for _, origin in events if origin}
+    if not origins:
+        _send_to_all(data, readers)
+        return
+    _send_to_all(data, (reader for reader in readers if reader.id not in origins))
+    for reader in readers:
+        if reader.id in origins:
+            own = b"".join(data for data, (_, origin) in zip(frames, events, strict=True) if origin != reader.id)
+            _send_to_all(own, (reader,) if own else ())
+
+
+def _send_to_all(data: bytes, readers: Iterable[Session]) -> None:
+    size = len(data)
+    for reader in readers:
+        try:
+            sent = reader.send(data)
+        except BlockingIOError:
+            reader.start_queue(data, 0)
+        except OSError:
+            reader.lose()
+        else:
+            if sent != size:
+                reader.start_queue(data, sent)
+
+
+def _send_newest(topic: str, data: bytes, readers: tuple[Session, ...]) -> None:
+    for reader in readers:
+        if reader.outbox_bytes:
+            reader.queue_newest(data, topic)
+        else:
+            _send_to_all(data, (reader,))

@@ -1,0 +1,150 @@
+"""How a session begins: the token is verified, the cursors are resumed, and only then anything else is sent.
+
+While cursors are resumed, events already come in: those of joined channels follow `connected` as they are; those of
+member channels follow it too, unless they are among what the cursor brought.
+"""
+
+from collections.abc import Callable
+
+import structlog
+
+from chatd.accounts.principal import Principal
+from chatd.accounts.tokens import TokenError, Tokens
+from chatd.broker import Recovery
+from chatd.broker.memory import TooManyChannels
+from chatd.event import message_event
+from chatd.hub import Hub
+from chatd.reading import Reading
+from chatd.rights import Denied, Directory
+from chatd.session import Session, State
+from protocol.codes import CloseCode, ErrorCode
+from protocol.messages import Connect, Connected, Cursor, Ok, Refresh, Resumed, Unsubscribed
+from protocol.names import ChannelName
+from storage import StoreError
+
+_log = structlog.get_logger("session")
+
+_CLOSE_CODES = {
+    ErrorCode.TOKEN_EXPIRED: CloseCode.TOKEN_EXPIRED,
+    ErrorCode.REVOKED: CloseCode.REVOKED,
+    ErrorCode.UNAVAILABLE: CloseCode.UNAVAILABLE,
+}
+_RETRY_SECONDS = 1.0
+
+
+class Greeting:
+    """Handles `connect` and `refresh`."""
+
+    def __init__(
+        self, hub: Hub, tokens: Tokens, reading: Reading, directory: Directory, clock: Callable[[], float]
+    ) -> None:
+        self._hub = hub
+        self._tokens = tokens
+        self._reading = reading
+        self._directory = directory
+        self._clock = clock  # Unix seconds
+
+    async def on_connect(self, session: Session, command: Connect) -> None:
+        """Let the session in and resume its cursors, or close it."""
+        if session.state is not State.GREETING:
+            raise Denied(ErrorCode.ALREADY_CONNECTED, "this session is connected")
+        limits = self._hub.settings.limits
+        if len(command.cursors) > limits.cursors:
+            raise Denied(ErrorCode.BAD_REQUEST, f"`connect` may have {limits.cursors} cursors")
+        try:
+            principal = await self._verify(command.token, command.device)
+        except TokenError as error:
+            self._turn_away(session, command, error.code, error.reason)
+            return
+        if not session.is_open:
+            return  # closed while an outside issuer's keys were fetched
+        early = session.begin_resume()
+        self._hub.welcome(session, principal)
+        resumed: dict[ChannelName, Recovery] = {}
+        lost: list[Unsubscribed] = []
+        try:
+            for name, cursor in command.cursors.items():
+                try:
+                    resumed[ChannelName(name)] = await self._resume(session, principal, name, cursor)
+                except Denied as error:
+                    lost.append(Unsubscribed(channel=ChannelName(name), code=error.code, reason=str(error)))
+        except (StoreError, TooManyChannels) as error:
+            session.end_resume([])
+            self._turn_away(session, command, ErrorCode.UNAVAILABLE, str(error) or "too many channels are in use")
+            return
+        encoding = session.format.codec.encoding
+        late = [
+            message_event(message, encoding)
+            for message in early
+            if message.channel not in resumed or message.seq > resumed[message.channel].seq
+        ]
+        session.end_resume([self._connected(session, principal, command, resumed), *lost, *late])
+        _log.info(
+            "session opened",
+            session=session.id,
+            user=principal.user,
+            device=principal.device,
+            address=session.link.address,
+            resumed=len(resumed),
+        )
+
+    async def on_refresh(self, session: Session, principal: Principal, command: Refresh) -> None:
+        """Take a newer token of the same user."""
+        try:
+            newer = await self._verify(command.token, principal.device)
+        except TokenError as error:
+            raise Denied(error.code, error.reason) from error
+        if (newer.user, newer.device) != (principal.user, principal.device):
+            raise Denied(ErrorCode.BAD_TOKEN, "the token is another user's or device's")
+        session.principal = newer
+        session.expires_at = newer.expires_at
+        session.reply(Ok(id=command.id))
+
+    async def _verify(self, token: str, device: str) -> Principal:
+        counters = self._hub.counters
+        try:
+            principal = await self._tokens.verify(token, device)
+        except TokenError as error:
+            counters.auth_failures[error.code.name.lower()] += 1
+            raise
+        if principal.is_guest and not self._hub.settings.config.auth.guests:
+            counters.auth_failures["guest"] += 1
+            raise TokenError(ErrorCode.BAD_TOKEN, "guests are not let in")
+        counters.auth_successes["token"] += 1
+        return principal
+
+    async def _resume(self, session: Session, principal: Principal, name: str, cursor: Cursor) -> Recovery:
+        address = self._directory.find(name)
+        if address.is_member_channel:
+            return await self._reading.missed(principal, address, cursor)
+        if len(session.subscriptions or ()) >= self._hub.settings.limits.subscriptions:
+            raise Denied(ErrorCode.TOO_MANY_SUBSCRIPTIONS, "a session may not have more subscriptions")
+        return await self._reading.subscribe(session, principal, address, cursor)
+
+    def _turn_away(self, session: Session, command: Connect, code: ErrorCode, reason: str) -> None:
+        retry_after = _RETRY_SECONDS if code is ErrorCode.UNAVAILABLE else None
+        session.reply_error(command.id, code, reason, retry_after)
+        session.close(_CLOSE_CODES.get(code, CloseCode.UNAUTHORIZED), reason)
+
+    def _connected(
+        self, session: Session, principal: Principal, command: Connect, resumed: dict[ChannelName, Recovery]
+    ) -> Connected:
+        encoding = session.format.codec.encoding
+        return Connected(
+            id=command.id,
+            user=principal.user,
+            device=principal.device,
+            session=session.id,
+            time=int(self._clock() * 1000),
+            ping_seconds=self._hub.settings.config.websocket.ping_seconds,
+            expires=principal.expires_at * 1000 if principal.expires_at is not None else None,
+            resumed={
+                name: Resumed(
+                    epoch=recovery.epoch,
+                    seq=recovery.seq,
+                    recovered=recovery.recovered,
+                    messages=[message_event(message, encoding) for message in recovery.messages],
+                )
+                for name, recovery in resumed.items()
+            },
+        )

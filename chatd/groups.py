@@ -1,0 +1,180 @@
+"""Member channels: who belongs to them, who may change that, and how the change becomes a message.
+
+The store is changed first, then this node's memory, then everybody is told by a message of kind "members" in the
+channel itself. A crash in between costs only that message: who asks for the members gets the right ones.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+
+from chatd.accounts.principal import Principal
+from chatd.broker import Broker, Draft
+from chatd.members import Members, Roles
+from chatd.rights import Action, Address, Denied, Directory, require
+from protocol.body import json_body
+from protocol.codes import ErrorCode
+from protocol.names import UserId, is_user_id
+from storage import AlreadyExists, Store
+from storage.records import Membership, Role
+
+MEMBERS_KIND = "members"
+
+_RANK = {Role.OWNER: 3, Role.ADMIN: 2, Role.MEMBER: 1}
+
+
+class Groups:
+    """Makes and changes member channels on behalf of principals.
+
+    Its methods raise `Denied` where the principal may not, and `StoreError` where the store fails.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        members: Members,
+        directory: Directory,
+        clock: Callable[[], float],
+        new_key: Callable[[], str],
+        *,
+        users_are_here: bool,
+    ) -> None:
+        self._store = store
+        self._members = members
+        self._directory = directory
+        self._clock = clock  # Unix seconds
+        self._new_key = new_key
+        self._users_are_here = users_are_here  # False: an outside issuer knows the users, the store does not
+        self.broker: Broker  # set by the server
+
+    # Looking.
+
+    async def roles(self, principal: Principal, address: Address) -> Roles:
+        """Return the members of a channel that the principal may read."""
+        roles = await self._members.get(address)
+        require(principal, Action.READ, address, address.pair or roles)
+        if address.pair is not None:
+            return dict.fromkeys(address.pair, Role.MEMBER)
+        return roles
+
+    async def for_writing(self, principal: Principal, address: Address) -> Collection[UserId]:
+        """Return who may write; the first message of a direct chat makes the chat."""
+        roles = self._members.known(address)
+        if roles is None:
+            roles = await self._members.get(address)
+        if address.pair is None:
+            return roles
+        if not roles and principal.user in address.pair:
+            await self._begin_direct(principal, address, address.pair)
+        return address.pair
+
+    def audience(self, address: Address, also: Iterable[UserId]) -> Iterable[UserId]:
+        """Return who gets a message of the channel. Never waits: who published it has looked the members up."""
+        if address.pair is not None:
+            # Writing to oneself is a chat with one.
+            return dict.fromkeys(address.pair)
+        roles = self._members.known(address) or {}
+        return [*roles, *also] if also else roles
+
+    async def memberships(self, principal: Principal, since: int, limit: int) -> list[Membership]:
+        """Return the principal's member channels, the newest first."""
+        return await self._store.memberships(principal.user, since=since, limit=limit)
+
+    # Changing.
+
+    async def create(self, principal: Principal, address: Address, members: Collection[str]) -> None:
+        """Make a channel; the principal owns it."""
+        if not address.is_member_channel or address.pair is not None:
+            raise Denied(ErrorCode.FORBIDDEN, "channels of this namespace are not made by a command")
+        require(principal, Action.CREATE, address, ())
+        roles = dict.fromkeys(await self._known_users(members), Role.MEMBER) | {principal.user: Role.OWNER}
+        _check_size(address, len(roles))
+        try:
+            await self._store.create_channel(address.name, roles, self._now())
+        except AlreadyExists as error:
+            raise Denied(ErrorCode.NAME_TAKEN, "a channel of this name exists") from error
+        self._members.changed(address.name, roles, ())
+        await self._tell(principal, address, roles, ())
+
+    async def invite(self, principal: Principal, address: Address, users: Collection[str], role: Role) -> None:
+        """Add users, or change the roles of members. Owners do all; admins add and keep members."""
+        roles = await self._changeable(principal, address)
+        rank = _RANK[roles[principal.user]]
+        put = dict.fromkeys(await self._known_users(users), role)
+        highest = max([_RANK[role], *(_RANK[roles[user]] for user in put if user in roles)])
+        if rank < _RANK[Role.ADMIN] or highest >= rank:
+            raise Denied(ErrorCode.FORBIDDEN, "your role does not allow it")
+        _check_size(address, len(roles.keys() | put.keys()))
+        await self._change(principal, address, put, ())
+
+    async def remove(self, principal: Principal, address: Address, users: Collection[str]) -> None:
+        """Take users out: oneself always, others by who ranks above them. An owner who leaves hands over."""
+        roles = await self._changeable(principal, address)
+        gone = [UserId(user) for user in dict.fromkeys(users) if user in roles]
+        rank = _RANK[roles[principal.user]]
+        others = [user for user in gone if user != principal.user]
+        if others and (rank < _RANK[Role.ADMIN] or any(_RANK[roles[user]] >= rank for user in others)):
+            raise Denied(ErrorCode.FORBIDDEN, "your role does not allow it")
+        await self._change(principal, address, _heir(roles, gone), gone)
+
+    async def _changeable(self, principal: Principal, address: Address) -> Roles:
+        if not address.is_member_channel or address.pair is not None or address.namespace.members == 1:
+            raise Denied(ErrorCode.FORBIDDEN, "the members of this channel cannot be changed")
+        roles = await self._members.get(address)
+        if principal.user not in roles:
+            raise Denied(ErrorCode.FORBIDDEN, "you are no member of this channel")
+        return roles
+
+    async def _change(self, principal: Principal, address: Address, put: Roles, remove: Collection[UserId]) -> None:
+        await self._store.change_members(address.name, put=put, remove=remove, at=self._now())
+        self._members.changed(address.name, put, remove)
+        await self._tell(principal, address, put, remove)
+
+    async def _tell(
+        self, principal: Principal, address: Address, put: Mapping[UserId, Role], remove: Collection[UserId]
+    ) -> None:
+        draft = Draft(
+            channel=address.name,
+            sender=principal.user,
+            key=f"members-{self._new_key()}",
+            body=json_body({"put": put, "remove": list(remove)}),
+            kind=MEMBERS_KIND,
+            also=tuple(remove),
+        )
+        await self.broker.publish([draft])
+
+    async def _begin_direct(self, principal: Principal, address: Address, pair: tuple[UserId, UserId]) -> None:
+        require(principal, Action.CREATE, address, ())
+        await self._known_users([user for user in pair if user != principal.user])
+        roles = dict.fromkeys(pair, Role.MEMBER)
+        with suppress(AlreadyExists):  # the other one was quicker
+            await self._store.create_channel(address.name, roles, self._now())
+        self._members.changed(address.name, roles, ())
+
+    async def _known_users(self, users: Iterable[str]) -> list[UserId]:
+        """Return the ids, if every one of them is a user."""
+        ids = [UserId(user) for user in dict.fromkeys(users)]
+        for user in ids:
+            if not is_user_id(user):
+                raise Denied(ErrorCode.UNKNOWN_USER, "that is no user id")
+            record = await self._store.user(user) if self._users_are_here else None
+            # An id that differs from the account's in case only would make a second chat with the same user.
+            if self._users_are_here and (record is None or record.user != user):
+                raise Denied(ErrorCode.UNKNOWN_USER, f"there is no user {user}")
+        return ids
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _check_size(address: Address, size: int) -> None:
+    if size > address.namespace.members:
+        raise Denied(ErrorCode.TOO_MANY_MEMBERS, f"a channel here has at most {address.namespace.members} members")
+
+
+def _heir(roles: Roles, gone: Collection[UserId]) -> dict[UserId, Role]:
+    """Say who owns the channel when its last owner goes: the first by rank, then by name."""
+    stay = {user: role for user, role in roles.items() if user not in gone}
+    if not stay or Role.OWNER in stay.values():
+        return {}
+    heir = min(stay, key=lambda user: (-_RANK[stay[user]], user))
+    return {heir: Role.OWNER}

@@ -1,0 +1,198 @@
+"""What each command but `send` does: one method a command. `send` has the router (chatd/router.py) to itself."""
+
+from typing import assert_never
+
+from chatd.accounts.principal import Principal
+from chatd.broker.memory import TooManyChannels
+from chatd.event import message_event
+from chatd.greeting import Greeting
+from chatd.groups import Groups
+from chatd.hub import Hub
+from chatd.presence.tracker import PresenceTracker
+from chatd.reading import Reading
+from chatd.rights import Denied, Directory
+from chatd.router import Router
+from chatd.session import Session
+from protocol.codes import ErrorCode
+from protocol.messages import (
+    AnyCommand,
+    Channels,
+    ChannelsAnswer,
+    Connect,
+    Conversation,
+    Create,
+    History,
+    HistoryPage,
+    Invite,
+    Members,
+    MembersAnswer,
+    Ok,
+    Ping,
+    Presence,
+    PresenceAnswer,
+    Refresh,
+    Remove,
+    Send,
+    Status,
+    Subscribe,
+    Subscribed,
+    Unsubscribe,
+)
+from protocol.names import ChannelName, Epoch, Seq
+from storage import StoreError
+from storage.records import Role
+
+_RETRY_SECONDS = 1.0
+
+
+class Handlers:
+    """Runs commands and answers them. What the client may not do or the store cannot do is answered here."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        router: Router,
+        greeting: Greeting,
+        reading: Reading,
+        groups: Groups,
+        directory: Directory,
+        tracker: PresenceTracker,
+    ) -> None:
+        self.send = router.send
+        self._hub = hub
+        self._greeting = greeting
+        self._reading = reading
+        self._groups = groups
+        self._directory = directory
+        self._tracker = tracker
+
+    async def handle(self, session: Session, command: AnyCommand) -> None:
+        """Run one command and answer it."""
+        self._hub.counters.commands[type(command).__name__.lower()] += 1
+        try:
+            await self._dispatch(session, command)
+        except Denied as error:
+            session.reply_error(command.id, error.code, str(error))
+        except TooManyChannels:
+            session.reply_error(command.id, ErrorCode.UNAVAILABLE, "too many channels are in use", _RETRY_SECONDS)
+        except StoreError as error:
+            session.reply_error(command.id, ErrorCode.UNAVAILABLE, str(error), _RETRY_SECONDS)
+
+    async def _dispatch(self, session: Session, command: AnyCommand) -> None:
+        if isinstance(command, Connect):
+            await self._greeting.on_connect(session, command)
+            return
+        principal = session.principal
+        if principal is None:
+            raise Denied(ErrorCode.NOT_CONNECTED, "say `connect` first")
+        match command:
+            case Ping():
+                session.reply(Ok(id=command.id))
+            case Refresh():
+                await self._greeting.on_refresh(session, principal, command)
+            case Subscribe():
+                await self.on_subscribe(session, principal, command)
+            case Unsubscribe():
+                self.on_unsubscribe(session, command)
+            case History():
+                await self.on_history(session, principal, command)
+            case Presence():
+                await self.on_presence(session, principal, command)
+            case Status():
+                self._tracker.status(principal.user, session.id, "away" if command.state == "away" else "online")
+                session.reply(Ok(id=command.id))
+            case Channels():
+                await self.on_channels(session, principal, command)
+            case Create():
+                await self._groups.create(principal, self._directory.find(command.channel), command.members)
+                session.reply(Ok(id=command.id))
+            case Members():
+                await self.on_members(session, principal, command)
+            case Invite():
+                address = self._directory.find(command.channel)
+                await self._groups.invite(principal, address, command.users, Role(command.role))
+                session.reply(Ok(id=command.id))
+            case Remove():
+                await self._groups.remove(principal, self._directory.find(command.channel), command.users)
+                session.reply(Ok(id=command.id))
+            case Send():  # the session gives these to the router
+                await self.send(session, [command])
+            case _:
+                assert_never(command)
+
+    async def on_subscribe(self, session: Session, principal: Principal, command: Subscribe) -> None:
+        """Let the session read a channel, from its cursor on."""
+        address = self._directory.find(command.channel)
+        held = session.subscriptions or {}
+        if address.name in held:
+            raise Denied(ErrorCode.ALREADY_SUBSCRIBED, "this session is subscribed to it")
+        if len(held) >= self._hub.settings.limits.subscriptions:
+            raise Denied(ErrorCode.TOO_MANY_SUBSCRIPTIONS, f"a session may have {len(held)} subscriptions")
+        recovery = await self._reading.subscribe(session, principal, address, command.since)
+        encoding = session.format.codec.encoding
+        session.reply(
+            Subscribed(
+                id=command.id,
+                channel=address.name,
+                epoch=recovery.epoch,
+                seq=recovery.seq,
+                recovered=recovery.recovered,
+                messages=[message_event(message, encoding) for message in recovery.messages],
+            )
+        )
+
+    def on_unsubscribe(self, session: Session, command: Unsubscribe) -> None:
+        """Let the session read a channel no more."""
+        if not self._hub.unsubscribe(session, ChannelName(command.channel)):
+            raise Denied(ErrorCode.NOT_SUBSCRIBED, "this session is not subscribed to it")
+        session.reply(Ok(id=command.id))
+
+    async def on_history(self, session: Session, principal: Principal, command: History) -> None:
+        """Give a page of a channel's history."""
+        address = self._directory.find(command.channel)
+        messages, more = await self._reading.history(
+            principal, address, before=command.before, after=command.after, limit=command.limit
+        )
+        encoding = session.format.codec.encoding
+        page = [message_event(message, encoding) for message in messages]
+        session.reply(HistoryPage(id=command.id, channel=address.name, messages=page, more=more))
+
+    async def on_presence(self, session: Session, principal: Principal, command: Presence) -> None:
+        """Tell who reads a channel, or in what state users are."""
+        if (command.channel is None) == (command.users is None):
+            raise Denied(ErrorCode.BAD_REQUEST, "ask for a `channel` or for `users`")
+        if command.channel is not None:
+            address = self._directory.find(command.channel)
+            there = await self._reading.channel_presence(principal, address)
+            answer = PresenceAnswer(id=command.id, channel=address.name, count=there.count, users=there.users)
+        else:
+            states = await self._reading.user_presence(principal, command.users or [])
+            answer = PresenceAnswer(id=command.id, users=states)
+        session.reply(answer)
+
+    async def on_channels(self, session: Session, principal: Principal, command: Channels) -> None:
+        """List the user's member channels."""
+        found = await self._groups.memberships(principal, command.since, command.limit + 1)
+        conversations = [
+            Conversation(
+                channel=item.channel,
+                role=item.role,
+                epoch=item.last.epoch,
+                seq=item.last.seq,
+                at=max(item.last.at, item.joined_at),
+            )
+            if item.last is not None
+            else Conversation(channel=item.channel, role=item.role, epoch=Epoch(""), seq=Seq(0), at=item.joined_at)
+            for item in found[: command.limit]
+        ]
+        more = len(found) > command.limit
+        session.reply(ChannelsAnswer(id=command.id, channels=conversations, more=more))
+
+    async def on_members(self, session: Session, principal: Principal, command: Members) -> None:
+        """List the members of a channel."""
+        address = self._directory.find(command.channel)
+        if not address.is_member_channel:
+            raise Denied(ErrorCode.FORBIDDEN, "this channel has no members")
+        roles = await self._groups.roles(principal, address)
+        members = {user: str(role) for user, role in roles.items()}
+        session.reply(MembersAnswer(id=command.id, channel=address.name, members=members))

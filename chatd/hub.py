@@ -1,0 +1,288 @@
+"""This node's sessions, by user and by subscribed channel; takes events out to them, one turn at a time.
+
+Theory of operation. Whoever has something for a channel or a session says so with `deliver` or `Session.write`, and
+goes on; nothing is sent yet. The first one of a turn wakes the hub's task, which trio runs in the next pass of its
+scheduler, after every other task of this one. It then sends what the turn brought: a channel's events as one write to
+each reader, a session's own answers as one write. So ten publishers and their acks cost a reader one write.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import trio
+from trio.lowlevel import Abort, Task
+
+from chatd.accounts.principal import Principal
+from chatd.channel import Channel, send_out
+from chatd.config import Namespace
+from chatd.counters import Counters, HubStatistics
+from chatd.event import frame
+from chatd.limits import TokenBucket
+from chatd.session import Session, State
+from chatd.settings import Settings
+from protocol.codes import CloseCode
+from protocol.format import Format
+from protocol.messages import Event
+from protocol.names import ChannelName, DeviceId, UserId
+from storage.records import StoredMessage
+
+
+class User:
+    """One user with sessions on this node."""
+
+    __slots__ = ("bucket", "name", "sessions")
+
+    def __init__(self, name: UserId, bucket: TokenBucket) -> None:
+        self.name = name
+        self.bucket = bucket  # of the messages that all of the user's sessions send
+        self.sessions: list[Session] = []
+
+
+class Observer(Protocol):
+    """Wants to know who comes and goes: presence. Every method returns at once."""
+
+    def session_opened(self, user: UserId, session_id: str) -> None:
+        """A user opened a session."""
+
+    def session_closed(self, user: UserId, session_id: str) -> None:
+        """A user's session ended."""
+
+    def channel_entered(self, channel: ChannelName, user: UserId) -> None:
+        """A session of the user began to read a channel."""
+
+    def channel_left(self, channel: ChannelName, user: UserId) -> None:
+        """A session of the user stopped reading a channel."""
+
+
+class Hub:
+    """Holds every session of this node. All methods but `run` return at once."""
+
+    def __init__(self, settings: Settings, counters: Counters, clock: Callable[[], float]) -> None:
+        self.settings = settings
+        self.counters = counters
+        self.observer: Observer | None = None
+        self.sessions: dict[str, Session] = {}
+        self.users: dict[UserId, User] = {}
+        self.channels: dict[ChannelName, Channel] = {}
+        self.slow_sessions: set[Session] = set()
+        self.closing_sessions: dict[Session, float] = {}  # by when their close frame must be answered
+        self._clock = clock  # Unix seconds
+        self._held: list[Session] = []
+        self._dirty: list[Channel] = []
+        self._task: Task | None = None
+        self._awake = False
+        self._subscriptions = 0
+
+    # Sessions.
+
+    def open(self, session: Session) -> None:
+        """Take in a connection whose handshake is done; nobody is known to be there yet."""
+        self.sessions[session.id] = session
+
+    def welcome(self, session: Session, principal: Principal) -> None:
+        """Say who the session belongs to. Pushes out the user's oldest session when there are too many."""
+        session.principal = principal
+        session.expires_at = principal.expires_at
+        session.state = State.READY
+        user = self.users.get(principal.user)
+        limits = self.settings.limits
+        if user is None:
+            bucket = TokenBucket(limits.messages_per_second, limits.messages_burst)
+            user = self.users[principal.user] = User(principal.user, bucket)
+        session.user = user
+        user.sessions.append(session)
+        self.counters.sessions_opened += 1
+        if self.observer is not None:
+            self.observer.session_opened(user.name, session.id)
+        if len(user.sessions) > limits.sessions_per_user:
+            user.sessions[0].close(CloseCode.REPLACED, "the user opened too many newer sessions")
+
+    def leave(self, session: Session) -> None:
+        """Take a session out of its channels and its user: it gets no more events."""
+        if session.subscriptions:
+            for channel in list(session.subscriptions.values()):
+                self.unsubscribe(session, channel.name)
+        user = session.user
+        if user is None:
+            return
+        session.user = None
+        user.sessions.remove(session)
+        if not user.sessions:
+            del self.users[user.name]
+        self.counters.sessions_closed += 1
+        if self.observer is not None:
+            self.observer.session_closed(user.name, session.id)
+
+    def close(self, session: Session) -> None:
+        """Forget a session whose connection is gone."""
+        session.lose()
+        self.closing_sessions.pop(session, None)
+        self.sessions.pop(session.id, None)
+
+    def closing(self, session: Session) -> None:
+        """Give the other side of a session some time to answer the close frame."""
+        self.closing_sessions[session] = trio.current_time() + self.settings.config.websocket.close_seconds
+
+    def revoke(self, device: DeviceId) -> None:
+        """Close every session of a device, at once. Looks at every session: revoking is rare."""
+        for session in list(self.sessions.values()):
+            if session.principal is not None and session.principal.device == device:
+                session.close(CloseCode.REVOKED, "this device was logged out")
+
+    # Channels.
+
+    def subscribe(self, session: Session, name: ChannelName, namespace: Namespace) -> None:
+        """Let a session read a channel from the next event on."""
+        channel = self.channels.get(name)
+        if channel is None:
+            channel = self.channels[name] = Channel(name, namespace)
+        if channel.pending or channel.slices:
+            self._send_now(channel)  # it belongs to those who were here before
+        channel.add(session)
+        if session.subscriptions is None:
+            session.subscriptions = {}
+        session.subscriptions[name] = channel
+        self._subscriptions += 1
+        if self.observer is not None and session.user is not None and namespace.presence != "none":
+            self.observer.channel_entered(name, session.user.name)
+
+    def unsubscribe(self, session: Session, name: ChannelName) -> bool:
+        """Let a session read a channel no more; tell whether it did."""
+        channel = session.subscriptions.pop(name, None) if session.subscriptions else None
+        if channel is None:
+            return False
+        channel.remove(session)
+        self._subscriptions -= 1
+        if not channel and not channel.pending:
+            self.channels.pop(name, None)
+        if self.observer is not None and session.user is not None and channel.namespace.presence != "none":
+            self.observer.channel_left(name, session.user.name)
+        return True
+
+    def deliver(self, name: ChannelName, event: Event | StoredMessage, origin: str = "") -> None:
+        """Send an event to the readers of a subscribed channel when the turn is over."""
+        channel = self.channels.get(name)
+        if channel is None:
+            return
+        if not channel.pending:
+            self._dirty.append(channel)
+            self.wake()
+        channel.pending.append((event, origin))
+
+    def deliver_to(self, users: Iterable[UserId], event: Event | StoredMessage, origin: str = "") -> None:
+        """Send an event to every session of some users when the turn is over."""
+        frames: dict[Format, bytes] = {}
+        delivered = 0
+        for name in users:
+            user = self.users.get(name)
+            if user is None:
+                continue
+            for session in user.sessions:
+                if session.id == origin:
+                    continue
+                if session.early is not None and isinstance(event, StoredMessage):
+                    session.early.append(event)
+                    continue
+                data = frames.get(session.format)
+                if data is None:
+                    data = frames[session.format] = frame(event, session.format)
+                session.write(data)
+                delivered += 1
+        if isinstance(event, StoredMessage):
+            self.counters.messages_out += delivered
+            self.counters.delivery.observe(max(0.0, self._clock() - event.at / 1000))
+
+    # The turn.
+
+    def hold(self, session: Session) -> None:
+        """Write what the session holds when the turn is over."""
+        self._held.append(session)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let `run` send what waits, after all tasks of this turn had theirs."""
+        if not self._awake:
+            self._awake = True
+            if self._task is not None:
+                task, self._task = self._task, None
+                trio.lowlevel.reschedule(task)
+
+    async def run(self) -> None:
+        """Send out what each turn brings, until cancelled."""
+        while True:
+            if not self._awake:
+                await self._sleep()
+            self._awake = False
+            dirty, self._dirty = self._dirty, []
+            for channel in dirty:
+                await self._send_out(channel)
+            held, self._held = self._held, []
+            for session in held:
+                session.flush()
+
+    async def _sleep(self) -> None:
+        self._task = trio.lowlevel.current_task()
+
+        def abort(_: object) -> Abort:
+            self._task = None
+            return Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def _send_out(self, channel: Channel) -> None:
+        """Send a channel's turn to its readers, with pauses for other work when they are very many.
+
+        Who joins during a pause makes the rest go out at once (`subscribe`), so nobody gets a message twice or out
+        of order; new messages wait for the next round.
+        """
+        self._begin(channel)
+        while channel.slices:
+            send_out(channel, *channel.slices.popleft())
+            if channel.slices:
+                await trio.lowlevel.checkpoint()
+        self._forget_if_empty(channel)
+
+    def _send_now(self, channel: Channel) -> None:
+        self._begin(channel)
+        while channel.slices:
+            send_out(channel, *channel.slices.popleft())
+
+    def _begin(self, channel: Channel) -> None:
+        """Turn what waits in a channel into slices of work."""
+        events = channel.take()
+        if not events:
+            return
+        size = self.settings.config.broker.fanout_slice
+        total = 0
+        for format_, sessions in channel.readers.items():
+            readers = tuple(sessions)
+            total += len(readers)
+            if len(readers) <= size:
+                channel.slices.append((events, format_, readers))
+            else:
+                starts = range(0, len(readers), size)
+                channel.slices.extend((events, format_, readers[start : start + size]) for start in starts)
+        counters = self.counters
+        now = self._clock()
+        for event, origin in events:
+            if isinstance(event, StoredMessage):
+                counters.messages_out += max(0, total - bool(origin))
+                counters.delivery.observe(max(0.0, now - event.at / 1000))
+
+    def _forget_if_empty(self, channel: Channel) -> None:
+        if not channel and not channel.pending and self.channels.get(channel.name) is channel:
+            del self.channels[channel.name]
+
+    # What others may see.
+
+    def statistics(self) -> HubStatistics:
+        """Return what the hub holds now."""
+        return HubStatistics(
+            connections=len(self.sessions),
+            sessions=sum(len(user.sessions) for user in self.users.values()),
+            users=len(self.users),
+            channels=len(self.channels),
+            subscriptions=self._subscriptions,
+            outbox_bytes=sum(session.outbox_bytes for session in self.slow_sessions),
+            slow_sessions=len(self.slow_sessions),
+        )

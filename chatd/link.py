@@ -1,0 +1,93 @@
+"""One accepted TCP connection: reads that wait, and sends that never do.
+
+`Link` is plain TCP, `TlsLink` (chatd/tls.py) the same over TLS; a session does not know which it has.
+"""
+
+import socket
+from collections.abc import Callable
+
+import trio
+
+from chatd.poller import Poller, Watch
+
+# One read takes at most this. Linux hands over what is there; more is read after other tasks had their turn.
+READ_BYTES = 65536
+
+
+class Link(Watch):
+    """A TCP connection. Only the task that owns it reads; anybody on the trio thread may send."""
+
+    __slots__ = ("_more", "_poller", "_recv", "address", "send", "sock")
+
+    def __init__(self, sock: socket.socket, address: str, poller: Poller) -> None:
+        super().__init__(sock.fileno())
+        self.sock = sock
+        self.address = address
+        self.send: Callable[[bytes | memoryview], int] = sock.send
+        """Hand bytes over without waiting; returns how many were taken. Raises BlockingIOError or OSError."""
+        self._recv = sock.recv
+        self._poller = poller
+        self._more = True  # the last read may have left something behind
+        poller.add(self)
+
+    async def receive(self) -> bytes:
+        """Return the next bytes; empty at the end of the stream, and when the connection is broken."""
+        while True:
+            if self._more or self.ended:
+                try:
+                    data = self._recv(READ_BYTES)
+                except BlockingIOError:
+                    self._more = False
+                except OSError:
+                    return b""
+                else:
+                    self._more = len(data) == READ_BYTES
+                    if self._more:
+                        await trio.lowlevel.checkpoint()  # a flood must not starve the others
+                    return data
+            await self._poller.readable(self)
+            self._more = True
+
+    async def handshake(self) -> str:
+        """Prepare the connection; return the protocol that was agreed on below HTTP ("http/1.1", "h2")."""
+        return "http/1.1"
+
+    async def send_all(self, data: bytes) -> None:
+        """Send everything, waiting as long as the other side takes; for HTTP and refusals, not for sessions.
+
+        Raises:
+            OSError: The connection is broken.
+        """
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self.send(view) :]
+            except BlockingIOError:
+                await self._writable()
+
+    async def _writable(self) -> None:
+        """Wait until the socket takes bytes again. If it became writable meanwhile, the edge is still to come."""
+        event = trio.Event()
+        self.on_writable = event.set
+        try:
+            await event.wait()
+        finally:
+            self.quiet()
+        if self.ended:
+            raise BrokenPipeError
+
+    def quiet(self) -> None:
+        """Stop telling the owner that the socket is writable."""
+        self.on_writable = None
+
+    def shut(self) -> None:
+        """End both directions now: the owner's `receive` returns empty, and `close` follows from there."""
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            self.ended = True  # the other side was quicker
+
+    def close(self) -> None:
+        """Close the socket. Nothing may be called after this."""
+        self._poller.remove(self)
+        self.sock.close()

@@ -1,0 +1,98 @@
+"""One private epoll for all connections of a node, so that a wait for a socket costs no system call.
+
+Theory of operation. trio arms its epoll anew for every wait, one system call each. Here every socket is registered
+once, edge-triggered, for reading and writing; trio waits only for the epoll's own descriptor. An edge says "something
+changed since you last ran into would-block": a reader must go on reading until a read would block or comes back
+short (epoll(7)), and only then may it wait. What arrives between its last read and its wait sets `ready`, so no edge
+is lost. A hang-up sets `ended` for good: from then on the reader goes on to the end of the stream.
+
+Writers do not wait as tasks: a connection whose socket refused bytes gets its `on_writable` called.
+"""
+
+import select
+from collections.abc import Callable
+
+import trio
+from trio.lowlevel import Abort, Task
+
+_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_READABLE = select.EPOLLIN | _ENDED
+
+# Events taken at once. Each wakes a task that runs before the next ones are taken, so this bounds one turn.
+_MAX_EVENTS = 1024
+
+
+class Watch:
+    """One socket's place in the poller; a connection derives from it. Owned by the connection's task."""
+
+    __slots__ = ("_ready", "_task", "ended", "fd", "on_writable")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.ended = False
+        self.on_writable: Callable[[], None] | None = None
+        self._ready = False
+        self._task: Task | None = None
+
+
+class Poller:
+    """Wakes the tasks whose sockets became readable. `run` must be running."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watches: dict[int, Watch] = {}
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    def add(self, watch: Watch) -> None:
+        """Watch a socket from now on. If it is readable already, the first wait returns at once."""
+        self._watches[watch.fd] = watch
+        self._epoll.register(watch.fd, _EVENTS)
+
+    def remove(self, watch: Watch) -> None:
+        """Forget a socket, before it is closed."""
+        if self._watches.pop(watch.fd, None) is not None:
+            self._epoll.unregister(watch.fd)
+
+    async def readable(self, watch: Watch) -> None:
+        """Wait until the socket changed since it was last read to its end. One waiter at a time."""
+        if watch._ready:
+            watch._ready = False
+            return
+        watch._task = trio.lowlevel.current_task()
+
+        def abort(_: object) -> Abort:
+            watch._task = None
+            return Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def run(self) -> None:
+        """Deliver events until cancelled."""
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+                self._take_events()
+        finally:
+            self._epoll.close()
+
+    def _take_events(self) -> None:
+        watches = self._watches
+        reschedule = trio.lowlevel.reschedule
+        for fd, events in self._epoll.poll(0, _MAX_EVENTS):
+            watch = watches.get(fd)
+            if watch is None:
+                continue
+            if events & _READABLE:
+                if events & _ENDED:
+                    watch.ended = True
+                task = watch._task
+                if task is None:
+                    watch._ready = True
+                else:
+                    watch._task = None
+                    reschedule(task)
+            if watch.on_writable is not None and events & select.EPOLLOUT:
+                watch.on_writable()

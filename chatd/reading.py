@@ -1,0 +1,102 @@
+"""Reading channels: subscribing from a cursor, pages of history, and who is there; for sessions and for HTTP."""
+
+from functools import partial
+
+import msgspec
+
+from chatd.accounts.principal import Principal
+from chatd.broker import Broker, Recovery
+from chatd.groups import Groups
+from chatd.hub import Hub
+from chatd.presence.tracker import PresenceTracker
+from chatd.rights import Action, Address, Denied, require
+from chatd.session import Session
+from protocol.codes import ErrorCode
+from protocol.messages import Cursor, UserState
+from protocol.names import Seq, UserId, is_user_id
+from storage.records import StoredMessage
+
+
+class ChannelPresence(msgspec.Struct, frozen=True):
+    """How many users read a channel, and who, where it is small enough to say."""
+
+    count: int
+    users: list[UserState] | None
+
+
+def _stay() -> None:
+    """Join nothing: a member channel reaches its members without a subscription."""
+
+
+class Reading:
+    """Answers what principals may read. Raises `Denied` where they may not, `StoreError` where the store fails."""
+
+    def __init__(self, hub: Hub, groups: Groups, tracker: PresenceTracker) -> None:
+        self._hub = hub
+        self._groups = groups
+        self._tracker = tracker
+        self.broker: Broker  # set by the server
+
+    async def check(self, principal: Principal, address: Address) -> None:
+        """Return if the principal may read the channel."""
+        if address.is_member_channel:
+            await self._groups.roles(principal, address)
+        else:
+            require(principal, Action.READ, address, ())
+
+    async def subscribe(
+        self, session: Session, principal: Principal, address: Address, since: Cursor | None
+    ) -> Recovery:
+        """Let a session read a subscribed channel from now on; return what it missed since its cursor."""
+        if address.is_member_channel:
+            raise Denied(ErrorCode.FORBIDDEN, "members get this channel without subscribing")
+        await self.check(principal, address)
+        join = partial(self._hub.subscribe, session, address.name, address.namespace)
+        return await self.broker.recover(address.name, since, join)
+
+    async def missed(self, principal: Principal, address: Address, since: Cursor) -> Recovery:
+        """Return what came in a member channel after a cursor."""
+        await self.check(principal, address)
+        return await self.broker.recover(address.name, since, _stay)
+
+    async def history(
+        self, principal: Principal, address: Address, *, before: int | None, after: int | None, limit: int
+    ) -> tuple[list[StoredMessage], bool]:
+        """Return a page in rising seq, and whether there is more in its direction."""
+        if before is not None and after is not None:
+            raise Denied(ErrorCode.BAD_REQUEST, "give `before` or `after`, not both")
+        await self.check(principal, address)
+        if address.namespace.history == "none":
+            raise Denied(ErrorCode.NO_HISTORY, "this channel keeps no history")
+        limit = min(limit, self._hub.settings.limits.history_messages)
+        messages = await self.broker.history(
+            address.name,
+            before=Seq(before) if before is not None else None,
+            after=Seq(after) if after is not None else None,
+            limit=limit + 1,
+        )
+        if len(messages) <= limit:
+            return messages, False
+        return (messages[:limit] if after is not None else messages[-limit:]), True
+
+    async def channel_presence(self, principal: Principal, address: Address) -> ChannelPresence:
+        """Return who reads a subscribed channel, or is a member of a member channel, and in what state."""
+        await self.check(principal, address)
+        if address.is_member_channel:
+            members = list(await self._groups.roles(principal, address))
+            listed = len(members) <= self._hub.settings.config.presence.list_users
+            states = await self._tracker.states(members) if listed else None
+            return ChannelPresence(len(members), states)
+        if address.namespace.presence == "none":
+            raise Denied(ErrorCode.FORBIDDEN, "this channel does not tell who is there")
+        users = self._tracker.channel_users(address.name)
+        states = await self._tracker.states(users) if users is not None else None
+        return ChannelPresence(self._tracker.channel_count(address.name), states)
+
+    async def user_presence(self, principal: Principal, users: list[str]) -> list[UserState]:
+        """Return the states of users, in the order asked for."""
+        if principal.is_guest:
+            raise Denied(ErrorCode.FORBIDDEN, "guests may not ask for users")
+        if not all(map(is_user_id, users)):
+            raise Denied(ErrorCode.UNKNOWN_USER, "that is no user id")
+        return await self._tracker.states([UserId(user) for user in users])

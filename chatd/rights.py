@@ -1,0 +1,114 @@
+"""Who may do what in which channel: the name is looked up once, the right is asked for every command."""
+
+from collections.abc import Container
+from enum import Enum
+
+import msgspec
+
+from chatd.accounts.principal import Principal
+from chatd.config import Namespace, Who
+from chatd.settings import Settings
+from protocol.codes import ErrorCode
+from protocol.names import ChannelName, UserId, is_user_id, split_channel
+
+# Names that were looked up are kept, this many; then the memory of them begins anew.
+_REMEMBERED = 100_000
+
+
+class Denied(Exception):
+    """The command is not allowed. Carries the code and the reason of the answer."""
+
+    def __init__(self, code: ErrorCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Action(Enum):
+    """What a right is needed for; the value is the namespace's key that says who has it."""
+
+    READ = "read"
+    WRITE = "write"
+    CREATE = "create"
+
+
+class Address(msgspec.Struct, frozen=True, gc=False):
+    """A well-formed channel name: its namespace's rules, and for a direct chat its two users."""
+
+    name: ChannelName
+    namespace_name: str
+    namespace: Namespace
+    rest: str
+    pair: tuple[UserId, UserId] | None
+
+    @property
+    def is_member_channel(self) -> bool:
+        """Whether it goes to members wherever they are, instead of to who subscribes."""
+        return self.namespace.delivery == "member"
+
+
+class Directory:
+    """Turns names into addresses."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._known: dict[str, Address] = {}
+
+    def forget(self) -> None:
+        """Look every name up again: the namespaces changed."""
+        self._known.clear()
+
+    def find(self, name: str) -> Address:
+        """Return what the name says.
+
+        Raises:
+            Denied: It is malformed, or its namespace does not exist.
+        """
+        known = self._known.get(name)
+        if known is not None:
+            return known
+        address = self._look_up(name)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[name] = address
+        return address
+
+    def _look_up(self, name: str) -> Address:
+        parts = split_channel(name)
+        if parts is None:
+            raise Denied(ErrorCode.UNKNOWN_CHANNEL, "a channel is called NAMESPACE:NAME")
+        namespace_name, rest = parts
+        namespace = self._settings.namespaces.get(namespace_name)
+        if namespace is None:
+            raise Denied(ErrorCode.UNKNOWN_CHANNEL, "no such namespace")
+        pair = _pair(rest) if namespace_name == "dm" else None
+        return Address(ChannelName(name), namespace_name, namespace, rest, pair)
+
+
+def _pair(rest: str) -> tuple[UserId, UserId]:
+    one, _, other = rest.partition(":")
+    if not (is_user_id(one) and is_user_id(other) and one < other):
+        raise Denied(ErrorCode.UNKNOWN_CHANNEL, "a direct chat is called dm:ONE:OTHER, the two ids in order")
+    return UserId(one), UserId(other)
+
+
+def require(principal: Principal, action: Action, address: Address, members: Container[UserId]) -> None:
+    """Return if the principal may do this in this channel.
+
+    Raises:
+        Denied: It may not. Who is no member of a member channel is not told whether it exists.
+    """
+    who: Who = getattr(address.namespace, action.value)
+    match who:
+        case "anyone":
+            allowed = True
+        case "users":
+            allowed = not principal.is_guest
+        case "members":
+            allowed = principal.user in members
+        case "owner":
+            allowed = principal.user == address.rest
+        case "backend" | "nobody":
+            allowed = False
+    if not allowed:
+        raise Denied(ErrorCode.FORBIDDEN, f"you may not {action.value} here")

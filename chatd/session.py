@@ -1,0 +1,350 @@
+"""One connected device: reads, runs what it asks for, and sends what it gets.
+
+Theory of operation. One task owns a session: it reads, and runs every command that one read brought. Nothing is
+written meanwhile: `send` is a slot that holds the one function that is right at the moment, so that fan-out calls it
+without asking.
+
+    direct   the link's own `send`: hand the bytes to the socket
+    hold     this turn has an answer for the session already: join what else comes to it; the hub writes it
+             all at once when the turn is over
+    queue    the socket refused bytes: into the bounded outbox, until the socket takes them
+    discard  the session is over
+
+A turn is one pass of trio's scheduler over all the sessions that had something to read.
+"""
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import trio
+
+from chatd.accounts.principal import Principal
+from chatd.limits import TokenBucket
+from chatd.link import Link
+from chatd.outbox import Outbox, OutboxFull
+from protocol.codec import BadCommand, BadMessage
+from protocol.codes import CloseCode, ErrorCode
+from protocol.format import Format
+from protocol.frames import FrameReader, Opcode, close_payload, server_frame
+from protocol.messages import AnyCommand, Error, Event, Send
+from protocol.names import ChannelName
+from storage.records import StoredMessage
+
+if TYPE_CHECKING:
+    from chatd.channel import Channel
+    from chatd.handlers import Handlers
+    from chatd.hub import Hub, User
+
+
+class State(Enum):
+    """Where a session is in its life."""
+
+    GREETING = auto()  # waits for `connect`
+    READY = auto()  # serves commands
+    CLOSING = auto()  # sent its close frame, waits for the other side's
+    CLOSED = auto()  # gone
+
+
+TRANSITIONS = {
+    State.GREETING: {State.READY, State.CLOSING, State.CLOSED},
+    State.READY: {State.CLOSING, State.CLOSED},
+    State.CLOSING: {State.CLOSED},
+    State.CLOSED: set[State](),
+}
+
+PING_FRAME = server_frame(Opcode.PING, b"")
+
+
+class Session:
+    """One live connection of one device. Made by the listener after the handshake; ends when `run` returns."""
+
+    __slots__ = (
+        "_format_opcode",
+        "_held",
+        "_outbox",
+        "_reader",
+        "bucket",
+        "close_code",
+        "early",
+        "expires_at",
+        "format",
+        "heard",
+        "hub",
+        "id",
+        "link",
+        "messages_in",
+        "principal",
+        "refused",
+        "send",
+        "stalled_since",
+        "state",
+        "subscriptions",
+        "user",
+    )
+
+    def __init__(self, session_id: str, link: Link, format_: Format, reader: FrameReader, hub: "Hub") -> None:
+        self.id = session_id
+        self.link = link
+        self.format = format_
+        self.hub = hub
+        self.state = State.GREETING
+        self.principal: Principal | None = None
+        self.user: User | None = None
+        self.expires_at: int | None = None
+        self.subscriptions: dict[ChannelName, Channel] | None = None
+        self.bucket: TokenBucket | None = None
+        self.refused = 0
+        self.messages_in = 0
+        self.heard = True  # anything was read since the keepalive last looked
+        self.stalled_since: float | None = None
+        self.close_code: int | None = None
+        self.early: list[StoredMessage] | None = None  # of member channels, while `connect` resumes cursors
+        self.send = link.send
+        self._held: list[bytes] | None = None
+        self._outbox: Outbox | None = None
+        self._reader = reader
+        self._format_opcode = format_.codec.opcode
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has begun to close."""
+        return self.state in (State.GREETING, State.READY)
+
+    @property
+    def outbox_bytes(self) -> int:
+        """How many bytes wait for the socket."""
+        return self._outbox.size if self._outbox is not None else 0
+
+    # Called by the task that owns the session.
+
+    async def run(self, handlers: "Handlers", data: bytes) -> None:
+        """Serve the device until either side closes. `data` came together with the handshake."""
+        receive = self.link.receive
+        while True:
+            if data and not await self._take(handlers, data):
+                break
+            data = await receive()
+            if not data:
+                break
+            self.heard = True
+
+    async def _take(self, handlers: "Handlers", data: bytes) -> bool:
+        """Run everything that one read brought; tell whether to read on."""
+        sends: list[Send] = []
+        messages = self._reader.feed(data)
+        self.hub.counters.bytes_in += len(data)
+        wait = self._pace(len(messages))
+        for opcode, payload in messages:
+            if opcode == self._format_opcode:
+                if self.state is State.CLOSING:
+                    continue
+                command = self._decode(payload)
+                if wait and command is not None:
+                    self._refuse(command, wait)
+                    continue
+                if type(command) is Send:
+                    sends.append(command)
+                    continue
+                if sends:
+                    await handlers.send(self, sends)
+                    sends = []
+                if command is not None:
+                    await handlers.handle(self, command)
+            elif opcode == Opcode.PING:
+                self.write(server_frame(Opcode.PONG, payload))
+            elif opcode == Opcode.CLOSE:
+                if sends:
+                    await handlers.send(self, sends)
+                return self._answer_close(payload)
+            elif opcode != Opcode.PONG and self.state is not State.CLOSING:
+                self.close(CloseCode.UNSUPPORTED_DATA, f"this subprotocol has {self._format_opcode.name} messages")
+        if sends:
+            await handlers.send(self, sends)
+        error = self._reader.error
+        if error is not None:
+            self.close(error.code, error.reason)
+        return True
+
+    def _pace(self, count: int) -> float:
+        """Take what one read brought from the session's rate; return 0.0 or the seconds to wait."""
+        bucket = self.bucket
+        if bucket is None:
+            limits = self.hub.settings.limits
+            bucket = self.bucket = TokenBucket(limits.commands_per_second, limits.commands_burst)
+        return bucket.take(trio.current_time(), count)
+
+    def _refuse(self, command: AnyCommand, wait: float) -> None:
+        """Answer a command over the rate; a client that does not slow down is closed."""
+        self.refused += 1
+        if self.refused > self.hub.settings.limits.rate_grace:
+            self.close(CloseCode.TOO_FAST, "too many commands")
+        else:
+            self.reply_error(command.id, ErrorCode.RATE_LIMITED, "too many commands", wait)
+
+    def _decode(self, payload: bytes) -> AnyCommand | None:
+        try:
+            return self.format.codec.decode(payload)
+        except BadCommand as error:
+            self.reply_error(error.id, error.code, error.reason)
+        except BadMessage as error:
+            self.close(CloseCode.BAD_MESSAGE, str(error))
+        return None
+
+    def _answer_close(self, payload: bytes) -> bool:
+        """Send a close frame back if ours is not on its way; tell whether to wait for the other side to hang up."""
+        if self.state is not State.CLOSING:
+            code = int.from_bytes(payload[:2], "big") if payload else CloseCode.NORMAL
+            self.close(code, "")
+        self.flush()
+        # With bytes still waiting the socket stays open until they are gone or the deadline of closing ends it.
+        return self._outbox is not None
+
+    # Called on the trio thread by whoever has something for the session.
+
+    def reply(self, event: Event) -> None:
+        """Send an event at the end of this turn, joined with whatever else the turn has for this session."""
+        if self.state is State.CLOSING:
+            return  # nothing follows a close frame (RFC 6455 section 5.5.1)
+        self.write(self.format.frame(event))
+
+    def reply_error(
+        self, command_id: int | None, code: ErrorCode, reason: str, retry_after: float | None = None
+    ) -> None:
+        """Refuse a command."""
+        self.hub.counters.errors[code] += 1
+        self.reply(Error(id=command_id, code=code, reason=reason, retry_after=retry_after))
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame at the end of this turn."""
+        if self._held is None and self._outbox is None and self.state is not State.CLOSED:
+            self._held = [frame]
+            self.send = self._hold
+            self.hub.hold(self)
+        else:
+            self.send(frame)
+
+    def begin_resume(self) -> list[StoredMessage]:
+        """Hold back everything until `end_resume`; return the list in which member channels' messages gather."""
+        self.early = []
+        self._held = []
+        self.send = self._hold
+        return self.early
+
+    def end_resume(self, first: list[Event]) -> None:
+        """Send these events, then what was held back, and go on as usual."""
+        self.early = None
+        if self._held is None:
+            return  # the session was lost meanwhile
+        self._held[:0] = [self.format.frame(event) for event in first]
+        self.hub.hold(self)
+
+    def flush(self) -> None:
+        """Write what this turn held back. Called by the hub when the turn is over."""
+        held = self._held
+        if held is None:
+            return
+        self._held = None
+        self.send = self.link.send
+        data = held[0] if len(held) == 1 else b"".join(held)
+        try:
+            sent = self.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.lose()
+            return
+        if sent < len(data):
+            self.start_queue(data, sent)
+
+    def start_queue(self, data: bytes, sent: int) -> None:
+        """Keep what the socket refused, and everything from now on, until the socket takes it."""
+        self._outbox = Outbox(self.hub.settings.limits.outbox_bytes, data[sent:])
+        self.send = self._queue
+        self.link.on_writable = self._drain
+        self.hub.slow_sessions.add(self)
+        # The socket may have become writable since; then its edge came before anybody listened for it.
+        self._drain()
+
+    def queue_newest(self, data: bytes, topic: str) -> None:
+        """Queue an event that makes a waiting one of the same topic worthless. Only while bytes wait."""
+        if self._outbox is None:
+            self.send(data)
+            return
+        try:
+            if self._outbox.put_newest(data, topic):
+                self.hub.counters.drops["conflated"] += 1
+        except OutboxFull:
+            self._cut_off()
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin to close: nothing is sent after the close frame, and what comes in is thrown away."""
+        if self.state in (State.CLOSING, State.CLOSED):
+            return
+        self.state = State.CLOSING
+        self.close_code = code
+        self.hub.leave(self)
+        # 1005 and the like are for a program's own use, they never go on the wire (RFC 6455 section 7.4.1).
+        self.write(server_frame(Opcode.CLOSE, close_payload(code, reason)))
+        self.hub.closing(self)
+
+    def lose(self) -> None:
+        """End at once: the connection is broken or the other side is not there any more."""
+        if self.state is State.CLOSED:
+            return
+        if self.state is not State.CLOSING:
+            self.hub.leave(self)
+        self.state = State.CLOSED
+        self.send = self._discard
+        self._held = None
+        self._outbox = None
+        self.link.quiet()
+        self.hub.slow_sessions.discard(self)
+        self.link.shut()
+
+    # What `send` is at the moment.
+
+    def _hold(self, data: bytes | memoryview) -> int:
+        if self._held is not None:
+            self._held.append(bytes(data))
+        return len(data)
+
+    def _queue(self, data: bytes | memoryview) -> int:
+        if self._outbox is not None:
+            try:
+                self._outbox.put(bytes(data))
+            except OutboxFull:
+                self._cut_off()
+        return len(data)
+
+    def _discard(self, data: bytes | memoryview) -> int:
+        return len(data)
+
+    def _drain(self) -> None:
+        """Send what waits, as far as the socket takes it. Called by the poller when it is writable again."""
+        outbox = self._outbox
+        if outbox is None:
+            return
+        send = self.link.send
+        try:
+            while data := outbox.peek():
+                outbox.sent(send(data))
+                self.stalled_since = None
+        except BlockingIOError:
+            return
+        except OSError:
+            self.lose()
+            return
+        self._outbox = None
+        self.stalled_since = None
+        self.send = self.link.send
+        self.link.quiet()
+        self.hub.slow_sessions.discard(self)
+
+    def _cut_off(self) -> None:
+        """The outbox is full: throw away what waits and say goodbye behind the frame that is half sent."""
+        self.hub.counters.drops["slow"] += 1
+        if self._outbox is not None and self.state is not State.CLOSING:
+            self._outbox.clear()
+            self.close(CloseCode.SLOW, "too slow: come back with your cursors")
+        elif self.state is State.CLOSING:
+            self.lose()

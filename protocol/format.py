@@ -1,0 +1,42 @@
+"""How one session wants its frames: a codec, and a compression or none. Sessions of the same format share frames."""
+
+from collections.abc import Callable
+from functools import partial
+
+from protocol.codec import Codec
+from protocol.deflate import Deflate
+from protocol.frames import server_frame
+from protocol.messages import Event
+
+
+class Format:
+    """A codec and a compression. Made once for each pair, so that `is` tells formats apart."""
+
+    __slots__ = ("_encode", "_frame", "codec", "deflate")
+
+    def __init__(self, codec: Codec, deflate: Deflate | None) -> None:
+        self.codec = codec
+        self.deflate = deflate
+        self._encode: Callable[[Event], bytes] = codec.encode
+        self._frame: Callable[[int, bytes], bytes] = server_frame if deflate is None else deflate.frame
+
+    def frame(self, event: Event) -> bytes:
+        """Encode an event as one whole WebSocket frame."""
+        return self._frame(self.codec.opcode, self._encode(event))
+
+
+class Formats:
+    """Every format in use on a node, made when a session first asks for it. There are few: 2 codecs × 9 windows."""
+
+    def __init__(self, *, deflate_level: int, deflate_min_bytes: int) -> None:
+        self._make_deflate = partial(Deflate, level=deflate_level, min_bytes=deflate_min_bytes)
+        self._formats: dict[tuple[str, int], Format] = {}
+
+    def get(self, codec: Codec, window_bits: int) -> Format:
+        """Return the format of a codec and a negotiated window (0: no compression)."""
+        key = (codec.subprotocol, window_bits)
+        known = self._formats.get(key)
+        if known is None:
+            deflate = self._make_deflate(window_bits=window_bits) if window_bits else None
+            known = self._formats[key] = Format(codec, deflate)
+        return known
