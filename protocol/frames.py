@@ -291,7 +291,11 @@ def _check_text(data: bytes, final: bool) -> bytes:
         _, used = utf_8_decode(data, "strict", final)
     except UnicodeDecodeError as error:
         raise FrameError(CloseCode.INVALID_DATA, "a text is not UTF-8") from error
-    return data[used:]
+    rest = data[used:]
+    # Python waits for the third byte of a surrogate, because its error handler "surrogatepass" needs it.
+    if rest[:1] == b"\xed" and rest[1:2] >= b"\xa0":
+        raise FrameError(CloseCode.INVALID_DATA, "a text is not UTF-8")
+    return rest
 
 
 def _check_close(payload: bytes) -> None:
