@@ -95,6 +95,8 @@ class Limits(Section, frozen=True, kw_only=True):
     messages_burst: Count = 60
     rate_grace: Zero = 100
     http_body_bytes: Count = 1_048_576
+    http_body_seconds: Seconds = 15.0
+    http_idle_seconds: Seconds = 30.0
     http_requests_per_second: Rate = 50.0
     http_requests_burst: Count = 200
 
