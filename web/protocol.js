@@ -1,0 +1,601 @@
+// @ts-check
+/**
+ * The chatd client for browsers: one WebSocket with commands, events, reconnecting and resuming. Knows nothing of the page.
+ *
+ *     const client = new Client({ url: "wss://chat.example/v1/ws", token: async () => ({ token: mine, ends: null }) });
+ *     client.addEventListener("message", (event) => console.log(event.detail));
+ *     client.start();
+ *     await client.subscribe("room:lobby");
+ *     await client.send("room:lobby", { text: "hello" });
+ *
+ * Promises: messages of a channel are given out once and in the order of their seqs; a hole is filled from the history
+ * before what comes after it. `send` survives any number of lost connections: it is repeated with the same key until it
+ * is answered. Subscriptions come back by themselves. Where something was lost for good, `gap` says so.
+ *
+ * Events (their `detail` is the protocol's object, if nothing else is said):
+ *     state         { state, retryAt } whenever `client.state` changes
+ *     connected     after every connect, once everything missed was given out
+ *     message       one message
+ *     gap           { channel }: messages are missing; read the history
+ *     presence_changed, joined, left, count, unsubscribed
+ *     refused       { reason, signedOut }: coming back would end the same way; the client stopped. `signedOut`: log in first
+ *     replaced      another session took this one's place; the client stopped
+ */
+
+import { CloseCode, ErrorCode, mayRetry } from "./codes.js";
+import { Places } from "./places.js";
+
+/** @typedef {import("./places.js").Message} Message */
+/** @typedef {import("./places.js").Cursor} Cursor */
+/** @typedef {{epoch: string, seq: number, recovered: boolean, messages: Message[]}} Resumed */
+/** @typedef {{channel: string, epoch: string, seq: number, at: number, duplicate?: boolean}} Sent */
+/** @typedef {{token: string, ends: number | null}} Token `ends` by this machine's clock, in milliseconds */
+/** @typedef {"idle" | "connecting" | "online" | "waiting"} State */
+/**
+ * @typedef {object} Outgoing
+ * @property {string} channel
+ * @property {string} key
+ * @property {Record<string, unknown>} data
+ * @property {boolean} tried
+ * @property {(sent: Sent) => void} resolve
+ * @property {(error: Error) => void} reject
+ */
+
+export const SUBPROTOCOL = "chatd.v1.json";
+
+/** @type {Record<State, State[]>} */
+const TRANSITIONS = {
+  idle: ["connecting"],
+  connecting: ["online", "waiting", "idle"],
+  online: ["waiting", "connecting", "idle"],
+  waiting: ["connecting", "idle"],
+};
+
+const HELLO_SECONDS = 15; // from opening the socket to `connected`
+const ANSWER_SECONDS = 20; // a command without an answer for so long means a dead connection
+const PROBE_SECONDS = 5; // the same, when the page was just woken and somebody is looking
+const BACKOFF_FIRST_SECONDS = 0.5;
+const BACKOFF_MAX_SECONDS = 30;
+const STEADY_SECONDS = 30; // a connection that held so long makes the backoff begin anew
+const CURSORS = 200; // fewer than limits.cursors
+const PAGE = 200; // messages asked for at once to fill a hole
+const FILL_PAGES = 10; // a larger hole is a gap
+const FIRST_TERMINAL = 4500;
+/** @type {Set<number>} */
+const TERMINAL = new Set([
+  CloseCode.PROTOCOL_ERROR,
+  CloseCode.UNSUPPORTED_DATA,
+  CloseCode.INVALID_DATA,
+  CloseCode.TOO_BIG,
+]);
+
+/** A command that the server refused. */
+export class Refused extends Error {
+  /** @param {{code: number, reason: string, retry_after?: number}} error */
+  constructor({ code, reason, retry_after }) {
+    super(reason);
+    this.code = code;
+    this.retryAfter = retry_after;
+  }
+}
+
+/** The connection was not there, or went before the answer came. */
+export class Disconnected extends Error {}
+
+/** No token can be had: the person must log in again. What `token` throws to stop the client. */
+export class SignedOut extends Error {}
+
+/** A key for a message: 120 random bits. */
+export function newKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(15));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export class Client extends EventTarget {
+  /** @type {State} */
+  #state = "idle";
+  /** @type {WebSocket | null} */
+  #socket = null;
+  #attempts = 0;
+  #onlineSince = Infinity;
+  #nextId = 1;
+  #pingSeconds = 25;
+  #lastHeard = 0;
+  #freshToken = false;
+  #refusals = 0;
+  /** @type {Map<number, {resolve: (answer: any) => void, reject: (error: Error) => void, timer: number}>} */
+  #waiting = new Map();
+  /** @type {Map<string, {conflated: boolean}>} */
+  #subscriptions = new Map();
+  /** @type {Map<string, Outgoing[]>} */
+  #outgoing = new Map();
+  /** @type {Set<string>} */
+  #sending = new Set();
+  /** @type {Map<string, Message[]>} */
+  #held = new Map();
+  /** @type {Record<string, number>} */
+  #timers = {};
+
+  /**
+   * @param {object} options
+   * @param {string} options.url the WebSocket address
+   * @param {(fresh: boolean) => Promise<Token>} options.token gives a token; if `fresh`, a newer one than the last
+   */
+  constructor({ url, token }) {
+    super();
+    this.url = url;
+    this.token = token;
+    this.places = new Places();
+    this.user = "";
+    this.device = "";
+    /** @type {number | null} when the next try is due, in milliseconds of Date.now() */
+    this.retryAt = null;
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /** Connect, and stay connected until `stop`. */
+  start() {
+    if (this.#state === "idle") void this.#open();
+  }
+
+  /** Disconnect and stay so. What is not sent yet is kept, and sent after the next `start`. */
+  stop() {
+    this.#drop(CloseCode.NORMAL);
+    this.#enter("idle");
+  }
+
+  /** Try now instead of when the waiting is over. */
+  retryNow() {
+    if (this.#state === "waiting") void this.#open();
+  }
+
+  /** The network is known to be gone: do not wait for the socket to notice. */
+  networkLost() {
+    if (this.#socket) this.#lost();
+  }
+
+  /** Find out whether the connection still lives, for example after the machine slept. */
+  probe() {
+    if (this.#state === "online") this.#request("ping", {}, PROBE_SECONDS).catch(() => {});
+    else this.retryNow();
+  }
+
+  // Commands.
+
+  /**
+   * Say one command and return its answer. Too fast? It waits as long as the server asks, then says it again.
+   * @param {string} type
+   * @param {Record<string, unknown>} [fields]
+   * @returns {Promise<any>}
+   */
+  async command(type, fields = {}) {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#request(type, fields, ANSWER_SECONDS);
+      } catch (error) {
+        if (!(error instanceof Refused) || error.code !== ErrorCode.RATE_LIMITED || tries === 4) throw error;
+        await pause(error.retryAfter ?? 1);
+      }
+    }
+  }
+
+  /**
+   * Get the channel's events, now and after every reconnect.
+   * @param {string} channel
+   * @param {{conflated?: boolean}} [options] in a conflated channel holes are normal
+   * @returns {Promise<Resumed>}
+   */
+  async subscribe(channel, { conflated = false } = {}) {
+    this.#subscriptions.set(channel, { conflated });
+    try {
+      return await this.#subscribe(channel);
+    } catch (error) {
+      if (error instanceof Refused && !mayRetry(error.code)) this.#subscriptions.delete(channel);
+      throw error;
+    }
+  }
+
+  /** @param {string} channel */
+  async unsubscribe(channel) {
+    this.#subscriptions.delete(channel);
+    this.places.forget(channel);
+    if (this.#state === "online") await this.command("unsubscribe", { channel }).catch(ignoreRefused);
+  }
+
+  /**
+   * Append one message to a channel; messages of one channel go one after the other, so they keep their order.
+   * Resolves with its place. Rejects only when the server will never take it.
+   * @param {string} channel
+   * @param {Record<string, unknown>} data
+   * @param {{key?: string, tried?: boolean}} [options] `tried`: this key may have been sent before, by an earlier page
+   * @returns {Promise<Sent>}
+   */
+  send(channel, data, { key = newKey(), tried = false } = {}) {
+    return new Promise((resolve, reject) => {
+      const queue = this.#outgoing.get(channel) ?? [];
+      this.#outgoing.set(channel, queue);
+      queue.push({ channel, key, data, tried, resolve, reject });
+      void this.#sendQueue(channel);
+    });
+  }
+
+  /**
+   * Read a page of a channel, in rising seq.
+   * @param {string} channel
+   * @param {{before?: number, after?: number, limit?: number}} [page]
+   * @returns {Promise<{messages: Message[], more: boolean}>}
+   */
+  history(channel, page = {}) {
+    return this.command("history", { channel, ...page });
+  }
+
+  // Connecting.
+
+  async #open() {
+    clearTimeout(this.#timers.retry);
+    this.#enter("connecting");
+    let token;
+    try {
+      ({ token } = await this.token(this.#freshToken));
+    } catch (error) {
+      if (this.#state !== "connecting") return;
+      if (error instanceof SignedOut) this.#refuse(error.message, true);
+      else this.#retryLater();
+      return;
+    }
+    if (this.#state !== "connecting" || this.#socket) return;
+    this.#freshToken = false;
+    const socket = new WebSocket(this.url, [SUBPROTOCOL]);
+    this.#socket = socket;
+    this.#timers.hello = setTimeout(() => this.#lost(), HELLO_SECONDS * 1000);
+    socket.onopen = () => void this.#hello(token);
+    socket.onmessage = (event) => this.#receive(socket, event.data);
+    socket.onclose = (event) => this.#closed(socket, event.code, event.reason);
+  }
+
+  /** @param {string} token */
+  async #hello(token) {
+    const cursors = this.places.latest(CURSORS);
+    let answer;
+    try {
+      answer = await this.#request("connect", { token, cursors }, HELLO_SECONDS);
+    } catch (error) {
+      if (error instanceof Refused) this.#refusedHello(error);
+      return;
+    }
+    clearTimeout(this.#timers.hello);
+    this.#refusals = 0;
+    this.#onlineSince = Date.now();
+    this.user = answer.user;
+    this.device = answer.device;
+    this.#pingSeconds = answer.ping_seconds;
+    this.#enter("online");
+    this.#keepAlive();
+    this.#refreshBefore(answer.expires, answer.time);
+    for (const channel of Object.keys(cursors)) this.#resume(channel, answer.resumed[channel]);
+    const missing = [...this.#subscriptions.keys()].filter((channel) => !(channel in answer.resumed));
+    await Promise.allSettled(missing.map((channel) => this.#subscribe(channel)));
+    if (this.#state !== "online") return;
+    for (const channel of this.#outgoing.keys()) void this.#sendQueue(channel);
+    this.#emit("connected", answer);
+  }
+
+  /**
+   * @param {string} channel
+   * @param {Resumed | undefined} resumed nothing, when the channel is closed to this user now
+   */
+  #resume(channel, resumed) {
+    if (resumed?.recovered) {
+      for (const message of resumed.messages) this.#place(message);
+      this.places.advance({ channel, epoch: resumed.epoch, seq: resumed.seq });
+      return;
+    }
+    this.places.forget(channel);
+    if (resumed) this.places.stand({ channel, epoch: resumed.epoch, seq: resumed.seq });
+    this.#emit("gap", { channel });
+  }
+
+  /**
+   * @param {string} channel
+   * @returns {Promise<Resumed>}
+   */
+  async #subscribe(channel) {
+    const since = this.places.get(channel);
+    /** @type {Resumed} */
+    const answer = await this.command("subscribe", since ? { channel, since } : { channel });
+    if (this.#subscriptions.get(channel)?.conflated) return answer;
+    if (since && !answer.recovered) this.#emit("gap", { channel });
+    for (const message of answer.messages) this.#place(message);
+    this.places.advance({ channel, epoch: answer.epoch, seq: answer.seq });
+    return answer;
+  }
+
+  /** @param {Refused} error */
+  #refusedHello(error) {
+    const tokenIsBad = error.code === ErrorCode.BAD_TOKEN || error.code === ErrorCode.TOKEN_EXPIRED;
+    if (error.code === ErrorCode.REVOKED || (tokenIsBad && ++this.#refusals > 1)) this.#refuse(error.message, true);
+    else if (tokenIsBad) this.#lost({ freshToken: true });
+    else this.#lost({ seconds: error.retryAfter });
+  }
+
+  /**
+   * @param {WebSocket} socket
+   * @param {number} code
+   * @param {string} reason
+   */
+  #closed(socket, code, reason) {
+    if (socket !== this.#socket) return;
+    if (code === CloseCode.REPLACED) {
+      this.stop();
+      this.#emit("replaced", {});
+    } else if (code === CloseCode.UNAUTHORIZED && ++this.#refusals === 1) {
+      this.#lost({ freshToken: true });
+    } else if (TERMINAL.has(code) || code >= FIRST_TERMINAL) {
+      this.#refuse(reason, code === CloseCode.REVOKED || code === CloseCode.UNAUTHORIZED);
+    } else {
+      this.#lost({ freshToken: code === CloseCode.TOKEN_EXPIRED });
+    }
+  }
+
+  /**
+   * The connection is gone: come back, at once with a new token if that was the cause, else after a while.
+   * @param {{freshToken?: boolean, seconds?: number}} [how] `seconds`: what the server asked to wait at least
+   */
+  #lost({ freshToken = false, seconds = 0 } = {}) {
+    this.#drop(CloseCode.NORMAL);
+    this.#freshToken = freshToken;
+    if (freshToken) void this.#open();
+    else this.#retryLater(seconds);
+  }
+
+  /** @param {number} [seconds] */
+  #retryLater(seconds = 0) {
+    if (Date.now() - this.#onlineSince > STEADY_SECONDS * 1000) this.#attempts = 0;
+    this.#onlineSince = Infinity;
+    const ceiling = seconds + Math.min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** this.#attempts++);
+    const delay = (seconds + ceiling * Math.random()) * 1000; // full jitter: not everybody at once
+    this.retryAt = Date.now() + delay;
+    this.#timers.retry = setTimeout(() => void this.#open(), delay);
+    this.#enter("waiting");
+  }
+
+  /**
+   * @param {string} reason
+   * @param {boolean} signedOut
+   */
+  #refuse(reason, signedOut) {
+    this.stop();
+    this.#emit("refused", { reason, signedOut });
+  }
+
+  /**
+   * Let go of the socket; what waits for answers learns that none will come.
+   * @param {number} code
+   */
+  #drop(code) {
+    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close(code);
+    this.#held.clear();
+    const waiting = [...this.#waiting.values()];
+    this.#waiting.clear();
+    for (const { reject, timer } of waiting) {
+      clearTimeout(timer);
+      reject(new Disconnected("the connection was lost"));
+    }
+  }
+
+  /** @param {State} state */
+  #enter(state) {
+    if (state === this.#state) return;
+    if (!TRANSITIONS[this.#state].includes(state)) throw new Error(`${this.#state} → ${state}`);
+    this.#state = state;
+    if (state !== "waiting") this.retryAt = null;
+    this.#emit("state", { state, retryAt: this.retryAt });
+  }
+
+  // Keeping it alive. The server's pings are not shown to pages, so silence is answered by a `ping` of our own.
+
+  #keepAlive() {
+    const silent = (Date.now() - this.#lastHeard) / 1000;
+    if (silent >= this.#pingSeconds) this.#request("ping", {}, ANSWER_SECONDS).catch(() => {});
+    const next = silent >= this.#pingSeconds ? this.#pingSeconds : this.#pingSeconds - silent;
+    this.#timers.ping = setTimeout(() => this.#keepAlive(), next * 1000);
+  }
+
+  /**
+   * Show a new token before the present one ends; how long before is partly chance.
+   * @param {number | null} ends
+   * @param {number} now by the same clock
+   */
+  #refreshBefore(ends, now) {
+    if (ends === null) return;
+    const left = ends - now;
+    const early = Math.min(60_000, left / 5) * (1 + Math.random());
+    const delay = Math.min(Math.max(left - early, 1000), 2 ** 31 - 1);
+    this.#timers.refresh = setTimeout(() => void this.#refresh(), delay);
+  }
+
+  async #refresh() {
+    try {
+      const { token, ends } = await this.token(true);
+      await this.command("refresh", { token });
+      this.#refreshBefore(ends, Date.now());
+    } catch (error) {
+      if (error instanceof SignedOut) this.#refuse(error.message, true);
+      else if (this.#state === "online") this.#timers.refresh = setTimeout(() => void this.#refresh(), 10_000);
+    }
+  }
+
+  // Saying commands and hearing answers.
+
+  /**
+   * @param {string} type
+   * @param {Record<string, unknown>} fields
+   * @param {number} seconds
+   * @returns {Promise<any>}
+   */
+  #request(type, fields, seconds) {
+    const socket = this.#socket;
+    const ready = socket?.readyState === WebSocket.OPEN && (this.#state === "online" || type === "connect");
+    if (!socket || !ready) return Promise.reject(new Disconnected("not connected"));
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => this.#lost(), seconds * 1000);
+      this.#waiting.set(id, { resolve, reject, timer });
+      socket.send(JSON.stringify({ type, id, ...fields }));
+    });
+  }
+
+  /**
+   * @param {WebSocket} socket
+   * @param {string} text
+   */
+  #receive(socket, text) {
+    if (socket !== this.#socket) return;
+    this.#lastHeard = Date.now();
+    const event = JSON.parse(text);
+    const waiting = event.id === undefined ? undefined : this.#waiting.get(event.id);
+    if (waiting) {
+      this.#waiting.delete(event.id);
+      clearTimeout(waiting.timer);
+      if (event.type === "error") waiting.reject(new Refused(event));
+      else waiting.resolve(event);
+    } else if (event.type === "message") {
+      this.#place(event);
+    } else if (event.type === "reconnect") {
+      this.#timers.move = setTimeout(() => this.#move(), event.after_seconds * 1000);
+    } else if (event.type === "unsubscribed") {
+      this.#subscriptions.delete(event.channel);
+      this.places.forget(event.channel);
+      this.#emit("unsubscribed", event);
+    } else if (event.type !== "error" && event.id === undefined) {
+      this.#emit(event.type, event);
+    }
+  }
+
+  /** The node leaves: go to the next one, which is there already. */
+  #move() {
+    this.#drop(CloseCode.NORMAL);
+    void this.#open();
+  }
+
+  // Order.
+
+  /**
+   * Give a message out in its place; hold it back while what comes before it is missing.
+   * @param {Message} message
+   */
+  #place(message) {
+    const { channel } = message;
+    const held = this.#held.get(channel);
+    if (held) {
+      held.push(message);
+      return;
+    }
+    if (this.#subscriptions.get(channel)?.conflated) {
+      this.#emit("message", message);
+      return;
+    }
+    const verdict = this.places.judge(message);
+    if (verdict === "seen") return;
+    if (verdict === "hole") {
+      this.#held.set(channel, [message]);
+      void this.#fill(channel);
+      return;
+    }
+    if (verdict === "reborn") this.#emit("gap", { channel });
+    this.#give(message);
+  }
+
+  /** @param {Message} message */
+  #give(message) {
+    this.places.stand(message);
+    this.#emit("message", message);
+  }
+
+  /**
+   * Read what is missing from the history, give it out, then what was held back.
+   * @param {string} channel
+   */
+  async #fill(channel) {
+    const held = this.#held.get(channel);
+    let complete = false;
+    try {
+      for (let page = 0; page < FILL_PAGES && !complete; page++) {
+        const { messages, more } = await this.history(channel, { after: this.places.get(channel)?.[1], limit: PAGE });
+        if (this.#held.get(channel) !== held) return; // the connection went; the cursor brings all of it again
+        for (const message of messages) if (this.places.judge(message) !== "seen") this.#give(message);
+        complete = !more;
+      }
+    } catch (error) {
+      if (!(error instanceof Refused)) return;
+    }
+    if (!held || this.#held.get(channel) !== held) return;
+    this.#held.delete(channel);
+    held.sort((one, other) => one.seq - other.seq);
+    if (!complete) this.#emit("gap", { channel });
+    for (const message of held) if (this.places.judge(message) !== "seen") this.#give(message);
+  }
+
+  // Sending.
+
+  /** @param {string} channel */
+  async #sendQueue(channel) {
+    if (this.#sending.has(channel)) return;
+    this.#sending.add(channel);
+    const queue = this.#outgoing.get(channel) ?? [];
+    while (queue.length > 0 && this.#state === "online") {
+      const settled = await this.#sendOne(queue[0]);
+      if (settled) queue.shift();
+    }
+    if (queue.length === 0) this.#outgoing.delete(channel);
+    this.#sending.delete(channel);
+  }
+
+  /**
+   * @param {Outgoing} outgoing
+   * @returns {Promise<boolean>} whether it is done with, one way or the other
+   */
+  async #sendOne(outgoing) {
+    const { channel, key, data, tried } = outgoing;
+    outgoing.tried = true;
+    try {
+      const sent = await this.#request("send", { channel, key, data, ...(tried && { retry: true }) }, ANSWER_SECONDS);
+      // Our own message is no event on this session in most channels: it takes its place in the order from its answer.
+      this.#place({ channel, epoch: sent.epoch, seq: sent.seq, from: this.user, key, at: sent.at, data });
+      outgoing.resolve(sent);
+      return true;
+    } catch (error) {
+      if (!(error instanceof Refused)) return false;
+      if (mayRetry(error.code)) {
+        await pause(error.retryAfter ?? 1);
+        return false;
+      }
+      outgoing.reject(error);
+      return true;
+    }
+  }
+
+  /**
+   * @param {string} type
+   * @param {unknown} detail
+   */
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/** @param {number} seconds */
+function pause(seconds) {
+  return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+}
+
+/** @param {unknown} error */
+function ignoreRefused(error) {
+  if (!(error instanceof Refused || error instanceof Disconnected)) throw error;
+}
