@@ -15,26 +15,26 @@ async def serve_echo(stream: trio.abc.Stream, *, data: bytes, window_bits: int, 
     `data` is what came behind the handshake. The frames of one read are answered with one write. A peer that does not
     read its echoes for `stall_seconds` is cut off.
     """
-    limits = FrameLimits(config.dev.echo_message_bytes, config.dev.echo_message_bytes, config.dev.echo_fragments)
+    dev, websocket = config.dev, config.websocket
+    limits = FrameLimits(dev.echo_message_bytes, dev.echo_message_bytes, dev.echo_fragments)
     reader = FrameReader(limits, inflate=window_bits > 0)
-    deflate = None
-    if window_bits:
-        deflate = Deflate(window_bits, config.websocket.deflate_level, config.websocket.deflate_min_bytes)
-    async with stream:
-        try:
-            while True:
-                answer, over = _answer(reader, data, deflate)
-                with trio.fail_after(config.websocket.stall_seconds):
-                    await stream.send_all(answer)
-                if over:
-                    break
+    deflate = Deflate(window_bits, websocket.deflate_level, websocket.deflate_min_bytes) if window_bits else None
+    try:
+        over = False
+        while not over:
+            answer, over = _answer(reader, data, deflate)
+            with trio.fail_after(websocket.stall_seconds):
+                await stream.send_all(answer)
+            if not over:
                 data = bytes(await stream.receive_some(_READ_BYTES))
-                if not data:
-                    return
-            with trio.move_on_after(config.websocket.close_seconds):
-                await _end(stream)
-        except (trio.BrokenResourceError, trio.TooSlowError):
-            await trio.aclose_forcefully(stream)
+                over = not data
+        with trio.move_on_after(websocket.close_seconds):
+            await _end(stream, peer_goes_on=reader.error is not None)
+            await stream.aclose()
+    except (trio.BrokenResourceError, trio.TooSlowError):
+        pass
+    finally:
+        await trio.aclose_forcefully(stream)
 
 
 def _answer(reader: FrameReader, data: bytes, deflate: Deflate | None) -> tuple[bytes, bool]:
@@ -57,12 +57,15 @@ def _answer(reader: FrameReader, data: bytes, deflate: Deflate | None) -> tuple[
     return b"".join(frames), over
 
 
-async def _end(stream: trio.abc.Stream) -> None:
+async def _end(stream: trio.abc.Stream, *, peer_goes_on: bool) -> None:
     """Say that nothing more comes, and read until the peer says the same.
 
     Closing a socket with unread bytes in it sends a reset, and a reset can destroy the close frame before it is read.
+    Where only both directions can be closed (TLS), a peer that said goodbye is not waited for: it waits for us.
     """
     if isinstance(stream, trio.abc.HalfCloseableStream):
         await stream.send_eof()
+    elif not peer_goes_on:
+        return
     while await stream.receive_some(_READ_BYTES):
         pass
