@@ -41,7 +41,7 @@ class TokenBucket:
         if used <= self._depth:
             self._full_at = now + used
             return 0.0
-        return min(used - self._depth, self._full_at - now)
+        return min(used - self._depth, self._full_at - now) + _SLACK_SECONDS
 
 
 class BucketTable:
@@ -101,8 +101,12 @@ class AddressLimiter:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._connections = limits.connections_per_address
         self._open: dict[str, int] = {}
+        self.reload(limits)
+
+    def reload(self, limits: Limits) -> None:
+        """Go on with other limits; every rate begins with a full bucket, what is open stays counted."""
+        self._connections = limits.connections_per_address
         self._connects = BucketTable(limits.connects_per_second, limits.connects_burst, limits.addresses)
         self._requests = BucketTable(limits.http_requests_per_second, limits.http_requests_burst, limits.addresses)
 

@@ -33,7 +33,7 @@ class _Room:
 
     def __init__(self, lists: bool) -> None:
         self.lists = lists  # the namespace's presence is "list"
-        self.is_listed = lists  # readers were told joined and left at the last tick
+        self.is_listed = lists  # every reader has a list: they were told so at the last tick, or got it since
         self.counted = 0  # how many users there were at the last tick
         self.users: dict[UserId, int] = {}  # how many sessions each has here
         self.changed: dict[UserId, bool] = {}  # whether they were here at the last tick or snapshot; only if listed
@@ -45,13 +45,17 @@ class Occupancy:
     """The users of every subscribed channel whose namespace shows them."""
 
     def __init__(self, namespaces: Mapping[str, Namespace], list_users: int) -> None:
+        self._rooms: dict[ChannelName, _Room] = {}
+        self._dirty: dict[ChannelName, _Room] = {}
+        self.reload(namespaces, list_users)
+
+    def reload(self, namespaces: Mapping[str, Namespace], list_users: int) -> None:
+        """Go on with another configuration. A channel in use keeps its kind of presence until it is empty."""
         self._modes: dict[str, Literal["none", "list", "count"]] = {
             name: namespace.presence if namespace.delivery == "subscribed" else "none"
             for name, namespace in namespaces.items()
         }
         self._list_users = list_users
-        self._rooms: dict[ChannelName, _Room] = {}
-        self._dirty: dict[ChannelName, _Room] = {}
 
     def enter(self, channel: ChannelName, user: UserId) -> None:
         """Note that a session of this user subscribed; each one needs its own `leave`."""
@@ -91,7 +95,12 @@ class Occupancy:
         room = self._rooms.get(channel)
         if room is None:
             return [] if self._modes.get(channel.partition(":")[0]) == "list" else None
-        if not room.lists or len(room.users) > self._list_users:
+        if not room.lists:
+            return None
+        if len(room.users) > self._list_users:
+            # Whoever asked has no list to lay names over, so the next thing told must be a count.
+            room.is_listed = False
+            self._dirty[channel] = room
             return None
         self._note_snapshot(channel, room)
         return list(room.users)

@@ -93,8 +93,8 @@ class PresenceState:
     """
 
     def __init__(self, grace_seconds: float, remembered_users: int) -> None:
-        self._grace_seconds = grace_seconds
-        self._remembered_users = remembered_users
+        self.grace_seconds = grace_seconds
+        self.remembered_users = remembered_users
         self._users: dict[UserId, _User] = {}
         self._idle: set[str] = set()  # sessions that said they are away
         self._leaving: OrderedDict[UserId, float] = OrderedDict()  # when their grace time ends, the earliest first
@@ -121,7 +121,7 @@ class PresenceState:
             entry.idle -= 1
         if not entry.sessions:
             entry.closed_at = now.unix_ms
-            self._leaving[user] = now.seconds + self._grace_seconds
+            self._leaving[user] = now.seconds + self.grace_seconds
         return self._apply(user, entry, _sign(entry), now.unix_ms)
 
     def status(self, user: UserId, session: str, status: Status, now: Moment) -> UserState | None:
@@ -172,7 +172,7 @@ class PresenceState:
             return
         self._offline[user] = max(last_seen, self._offline.get(user, last_seen))
         self._offline.move_to_end(user)
-        if len(self._offline) > self._remembered_users:
+        while len(self._offline) > self.remembered_users:
             self._offline.popitem(last=False)
 
     def present(self) -> list[UserId]:

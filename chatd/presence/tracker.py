@@ -59,6 +59,13 @@ class PresenceTracker:
         self._unsaved: dict[UserId, int] = {}
         self._store_fails = False
 
+    def reload(self, config: Presence, namespaces: Mapping[str, Namespace]) -> None:
+        """Go on with another configuration; the times of the loops count from their next turn."""
+        self._config = config
+        self._state.grace_seconds = config.grace_seconds
+        self._state.remembered_users = config.remembered_users
+        self._occupancy.reload(namespaces, config.list_users)
+
     # Called by the hub and by sessions.
 
     def session_opened(self, user: UserId, session: str) -> None:
