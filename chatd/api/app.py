@@ -1,0 +1,94 @@
+"""The HTTP app: every route, and one shape for every error."""
+
+from pathlib import Path
+
+import structlog
+from quart import Response
+from quart_schema import HttpSecurityScheme, Info, QuartSchema
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+import web
+from chatd import __version__
+from chatd.accounts.errors import AccountError
+from chatd.accounts.tokens import TokenError
+from chatd.api.docs import document_routes
+from chatd.api.health import health_routes
+from chatd.api.pages import page_routes
+from chatd.api.problems import ApiError, code_of_status, problem, problem_response
+from chatd.api.services import Services
+from chatd.api.v1.auth import auth_routes
+from chatd.api.v1.channels import channel_routes
+from chatd.api.v1.users import user_routes
+from chatd.api.websocket_hint import websocket_hint
+from protocol.codes import ErrorCode
+from storage import StoreError
+
+STORE_RETRY_SECONDS = 1.0
+
+_log = structlog.get_logger()
+
+
+def build_app(services: Services, pages: Path | None = None) -> QuartTrio:
+    """Make the app. `pages` is the folder of the web app, the package `web` unless given."""
+    app = QuartTrio("chatd", static_folder=None)
+    app.url_map.merge_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = services.config.limits.http_body_bytes
+    app.config["BODY_TIMEOUT"] = services.config.limits.http_body_seconds
+    app.config["RESPONSE_TIMEOUT"] = None  # the connection bounds each write
+    schema = QuartSchema(
+        app,
+        openapi_path=None,
+        info=Info(title="chatd", version=__version__, summary="Real-time messaging and presence"),
+        security_schemes={"bearer": HttpSecurityScheme(scheme="bearer", bearer_format="JWT")},
+        conversion_preference="msgspec",
+    )
+    for routes in (
+        auth_routes(services),
+        user_routes(services),
+        channel_routes(services),
+        health_routes(services),
+        websocket_hint(services.config.websocket.path),
+        page_routes(pages or Path(web.__file__).parent),
+        document_routes(schema),
+    ):
+        app.register_blueprint(routes)
+    _register_errors(app)
+    app.after_request(_harden)
+    return app
+
+
+async def _harden(response: Response) -> Response:
+    """Add what keeps browsers from guessing, framing and leaking."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    return response
+
+
+def _register_errors(app: QuartTrio) -> None:
+    @app.errorhandler(ApiError)
+    @app.errorhandler(AccountError)
+    @app.errorhandler(TokenError)
+    async def on_refused(error: ApiError | AccountError | TokenError) -> Response:
+        retry_after = None if isinstance(error, TokenError) else error.retry_after
+        return problem_response(problem(error.code, error.reason, retry_after))
+
+    @app.errorhandler(StoreError)
+    async def on_store_error(error: StoreError) -> Response:
+        _log.warning("store failed a request", error=str(error))
+        return problem_response(problem(ErrorCode.UNAVAILABLE, "the store cannot do it now", STORE_RETRY_SECONDS))
+
+    @app.errorhandler(HTTPException)
+    async def on_http_error(error: HTTPException) -> Response:
+        status = error.code or 500
+        response = problem_response(problem(code_of_status(status), error.description or "", status=status))
+        for name, value in error.get_headers():
+            if name.lower() not in ("content-type", "content-length"):
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(Exception)
+    async def on_fault(error: Exception) -> Response:
+        _log.error("a request failed", exc_info=error)
+        return problem_response(problem(ErrorCode.INTERNAL, "a fault in chatd; it is in its log"))

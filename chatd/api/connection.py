@@ -1,0 +1,188 @@
+"""One HTTP connection: bytes of a stream to hypercorn's protocols and back, with a bound on every wait.
+
+hypercorn's own TCPServer is not used because it would answer WebSockets (also over HTTP/2, which browsers then prefer),
+lets a client that reads nothing hold its task for ever, and keeps ended connections until their idle time is over.
+"""
+
+import ssl
+from dataclasses import dataclass
+
+import h2.events
+import h2.settings
+import h11
+import msgspec
+import trio
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState
+
+from chatd.api.problems import code_of_status, problem, problem_headers
+
+READ_BYTES = 65536
+LINGER_SECONDS = 2.0
+
+Address = tuple[str, int]
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """What all connections share."""
+
+    app: AppWrapper
+    hypercorn: HypercornConfig
+    context: WorkerContext
+    idle_seconds: float
+    stall_seconds: float
+
+
+class Connection:
+    """Serves the requests of one stream until either side closes, or it was idle for too long."""
+
+    def __init__(self, settings: HttpSettings, stream: trio.abc.Stream) -> None:
+        self._settings = settings
+        self._stream = stream
+        self._reading = trio.CancelScope()
+        self._send_lock = trio.Lock()
+        self._is_idle = True
+        self._is_ending = False
+        self._is_broken = False
+
+    async def run(self, data: bytes, *, alpn: str, tls: bool, client: Address, server: Address) -> None:
+        """Serve the stream, beginning with bytes that were read from it already. Closes it."""
+        shared = self._settings
+        try:
+            async with TaskGroup() as tasks:
+                state = ConnectionState({})
+                speak = Http2 if alpn == "h2" else Http1
+                protocol: H11Protocol | H2Protocol = speak(
+                    shared.app, shared.hypercorn, shared.context, tasks, state, tls, client, server, self._send
+                )
+                await protocol.initiate()
+                await self._read(protocol, data)
+                await protocol.handle(Closed())
+        finally:
+            await self._close()
+
+    def close_if_idle(self) -> None:
+        """End the connection now if no request is under way."""
+        if self._is_idle:
+            self._reading.cancel()
+
+    async def _read(self, protocol: H11Protocol | H2Protocol, data: bytes) -> None:
+        with self._reading:
+            self._set_idle(True)
+            while data and not self._is_ending:
+                await protocol.handle(RawData(data))
+                try:
+                    data = bytes(await self._stream.receive_some(READ_BYTES))
+                except _GONE:
+                    break
+
+    async def _send(self, event: Event) -> None:
+        """Do what the protocol says: write, end, or note that the last request was answered."""
+        match event:
+            case RawData():
+                await self._write(event.data)
+            case Closed():
+                self._is_ending = True
+                self._reading.cancel()
+            case Updated():
+                self._set_idle(event.idle)
+
+    async def _write(self, data: bytes) -> None:
+        # Not cancelled by a request that ends, which would leave half a frame; bounded in time instead.
+        with trio.move_on_after(self._settings.stall_seconds, shield=True) as waiting:
+            async with self._send_lock:
+                if self._is_broken:
+                    return
+                try:
+                    await self._stream.send_all(data)
+                except _GONE:
+                    self._break()
+        if waiting.cancelled_caught:
+            self._break()
+
+    def _break(self) -> None:
+        self._is_broken = True
+        self._reading.cancel()
+
+    def _set_idle(self, is_idle: bool) -> None:
+        self._is_idle = is_idle
+        if is_idle and self._settings.context.terminated.is_set():
+            self._reading.cancel()
+        self._reading.deadline = trio.current_time() + self._settings.idle_seconds if is_idle else float("inf")
+
+    async def _close(self) -> None:
+        """Close the stream, so that the last answer arrives.
+
+        What a client still sends, such as the rest of a body that was refused, is read and dropped for a moment:
+        a socket closed with unread bytes is reset, and a reset destroys the answer on its way.
+        """
+        with trio.move_on_after(LINGER_SECONDS, shield=True) as closing:
+            if self._is_broken:
+                closing.cancel()
+            elif self._is_ending and isinstance(self._stream, trio.abc.HalfCloseableStream):
+                try:
+                    await self._stream.send_eof()
+                    while await self._stream.receive_some(READ_BYTES):
+                        pass
+                except (*_GONE, trio.BusyResourceError):
+                    closing.cancel()
+            await self._stream.aclose()
+
+
+class Http1(H11Protocol):
+    """HTTP/1.1 that never becomes anything else: an `Upgrade` is ignored, as RFC 9110 section 7.8 allows."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Stay with HTTP/1.1."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if any(name == b"upgrade" for name, _ in request.headers):
+            request = h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=[(name, value) for name, value in request.headers if name != b"upgrade"],
+                http_version=request.http_version,
+            )
+        await super()._create_stream(request)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        described = problem(code_of_status(status_code), "the request is malformed", status=status_code)
+        content = msgspec.json.encode(described)
+        headers = [(name.encode(), value.encode()) for name, value in problem_headers(described).items()]
+        headers += [(b"Content-Length", b"%d" % len(content)), (b"Connection", b"close")]
+        headers += self.config.response_headers("h11")
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=content))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+class Http2(H2Protocol):
+    """HTTP/2 without WebSockets in it (RFC 8441): the hub does not speak that."""
+
+    async def initiate(self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None) -> None:
+        """Say the first word, which names the limits."""
+        codes = h2.settings.SettingCodes
+        self.connection.local_settings = h2.settings.Settings(
+            client=False,
+            initial_values={
+                codes.MAX_CONCURRENT_STREAMS: self.config.h2_max_concurrent_streams,
+                codes.MAX_HEADER_LIST_SIZE: self.config.h2_max_header_list_size,
+            },
+        )
+        await super().initiate(headers, settings)
+
+    async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        for event in events:
+            if isinstance(event, h2.events.DataReceived) and event.stream_id not in self.streams:
+                # The rest of a body whose request was answered before it had come; it still used up the window.
+                self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            else:
+                await super()._handle_events([event])
+        await self._flush()

@@ -1,0 +1,197 @@
+"""`/v1/channels`: messages in, history and presence out."""
+
+import base64
+import secrets
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from quart import Blueprint, Response, request
+from quart_schema import (
+    document_headers,
+    document_querystring,
+    document_request,
+    document_response,
+    security_scheme,
+    tag,
+)
+
+from chatd.api.exchange import allowed, json_response, read_body, read_query, speaker
+from chatd.api.problems import ApiError
+from chatd.api.realtime import ChannelPresence, MembershipsResult
+from chatd.api.services import Services
+from protocol.body import Body, BodyError, Encoding, accept
+from protocol.codes import ErrorCode
+from protocol.messages import Message, UserState
+from protocol.names import Epoch, Seq, is_key
+from storage.records import StoredMessage
+
+Limit = Annotated[int, Meta(ge=1, le=1000, description="how many at most; the server may have a lower limit")]
+
+
+class NewMessage(msgspec.Struct, frozen=True):
+    """A message to append. With a `key` of your own it is stored once, however often you send it."""
+
+    data: Annotated[
+        msgspec.Raw, Meta(description="any object; passed on untouched", extra_json_schema={"type": "object"})
+    ]
+    key: str | None = None
+    retry: bool = False
+
+
+class MessageHeaders(msgspec.Struct, frozen=True):
+    """`Idempotency-Key` is another place for the key; each request with it counts as a possible retry."""
+
+    idempotency_key: str | None = None
+
+
+class SentMessage(msgspec.Struct, frozen=True):
+    """The message's place. In a durable channel it is on disk now. `at` is in Unix milliseconds."""
+
+    channel: str
+    key: str
+    epoch: Epoch
+    seq: Seq
+    at: int
+    duplicate: bool
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Which page: the one before a seq, the one after a seq, else the last one."""
+
+    before: Annotated[int, Meta(ge=0)] | None = None
+    after: Annotated[int, Meta(ge=0)] | None = None
+    limit: Limit = 50
+
+
+class HistoryAnswer(msgspec.Struct, frozen=True):
+    """Messages in rising seq; `more` tells whether there is another page in the same direction."""
+
+    channel: str
+    messages: list[Message]
+    more: bool
+
+
+class Since(msgspec.Struct, frozen=True):
+    """Only channels that changed at or after this time (Unix milliseconds)."""
+
+    since: Annotated[int, Meta(ge=0)] = 0
+    limit: Limit = 100
+
+
+class PresenceQuery(msgspec.Struct, frozen=True):
+    """The users asked about, each as a parameter `user` of its own."""
+
+    user: Annotated[list[str], Meta(min_length=1, max_length=1000)]
+
+
+class PresenceOfUsers(msgspec.Struct, frozen=True):
+    """In what state these users are."""
+
+    users: list[UserState]
+
+
+def channel_routes(services: Services) -> Blueprint:
+    """Make the routes of `/v1/channels` and `/v1/presence`."""
+    routes = Blueprint("channels", __name__, url_prefix="/v1")
+    realtime = services.realtime
+
+    @routes.post("/channels/<channel>/messages")
+    @tag(["messages"])
+    @security_scheme([{"bearer": []}])
+    @document_request(NewMessage)
+    @document_headers(MessageHeaders)
+    @document_response(SentMessage)
+    async def send(channel: str) -> Response:
+        """Append a message to a channel."""
+        principal = await speaker(services)
+        message = await read_body(NewMessage)
+        key, retry = _key_of(message)
+        sent = allowed(await realtime.publish(principal, channel, key, _body_of(message), retry))
+        place = sent.place
+        return json_response(SentMessage(channel, key, place.epoch, place.seq, place.at, sent.duplicate))
+
+    @routes.get("/channels/<channel>/messages")
+    @tag(["messages"])
+    @security_scheme([{"bearer": []}])
+    @document_querystring(Page)
+    @document_response(HistoryAnswer)
+    async def history(channel: str) -> Response:
+        """Read a page of a channel."""
+        principal = await speaker(services)
+        page = read_query(Page)
+        if page.before is not None and page.after is not None:
+            raise ApiError(ErrorCode.BAD_REQUEST, "give `before` or `after`, not both")
+        found = allowed(
+            await realtime.history(principal, channel, before=page.before, after=page.after, limit=page.limit)
+        )
+        return json_response(HistoryAnswer(channel, [_message(one) for one in found.messages], found.more))
+
+    @routes.get("/channels/<channel>/presence")
+    @tag(["presence"])
+    @security_scheme([{"bearer": []}])
+    @document_response(ChannelPresence)
+    async def channel_presence(channel: str) -> Response:
+        """Say how many users read a channel, and who they are where it lists them."""
+        principal = await speaker(services)
+        return json_response(allowed(await realtime.channel_presence(principal, channel)))
+
+    @routes.get("/channels")
+    @tag(["messages"])
+    @security_scheme([{"bearer": []}])
+    @document_querystring(Since)
+    @document_response(MembershipsResult)
+    async def channels() -> Response:
+        """List your member channels, the one with the newest message first."""
+        principal = await speaker(services)
+        asked = read_query(Since)
+        return json_response(allowed(await realtime.memberships(principal, asked.since, asked.limit)))
+
+    @routes.get("/presence")
+    @tag(["presence"])
+    @security_scheme([{"bearer": []}])
+    @document_querystring(PresenceQuery)
+    @document_response(PresenceOfUsers)
+    async def presence() -> Response:
+        """Say in what state some users are."""
+        principal = await speaker(services)
+        asked = read_query(PresenceQuery)
+        return json_response(PresenceOfUsers(allowed(await realtime.user_presence(principal, asked.user))))
+
+    return routes
+
+
+def _key_of(message: NewMessage) -> tuple[str, bool]:
+    """Return the message's key, and whether it may have been sent before.
+
+    Who uses the header repeats requests as they were, and cannot say that it is a repetition: it always may be one.
+    """
+    header = request.headers.get("Idempotency-Key")
+    if header is not None and message.key not in (None, header):
+        raise ApiError(ErrorCode.BAD_REQUEST, "`key` and the header Idempotency-Key differ")
+    key = message.key if message.key is not None else header
+    if key is None:
+        return base64.b32encode(secrets.token_bytes(15)).decode().lower(), False
+    if not is_key(key):
+        raise ApiError(ErrorCode.BAD_REQUEST, "a key has 1 to 128 printable ASCII characters without space")
+    return key, message.retry or header is not None
+
+
+def _body_of(message: NewMessage) -> Body:
+    try:
+        return accept(Encoding.JSON, bytes(message.data))
+    except BodyError as error:
+        raise ApiError(ErrorCode.BAD_REQUEST, str(error)) from error
+
+
+def _message(stored: StoredMessage) -> Message:
+    return Message(
+        channel=stored.channel,
+        epoch=stored.epoch,
+        seq=stored.seq,
+        sender=stored.sender,
+        key=stored.key,
+        at=stored.at,
+        data=msgspec.Raw(stored.body.as_encoding(Encoding.JSON)),
+        kind=stored.kind,
+    )
