@@ -1,0 +1,236 @@
+"""The configuration: the shipped file says every default, and whatever is wrong is one line that names the key."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from chatd.config import NAMESPACES, Config, ConfigError, Namespace, load
+
+SHIPPED = Path(__file__).parents[2] / "config.toml"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def error_of(file: Path | None, text: str = "", environment: Mapping[str, str] | None = None) -> str:
+    """Return the text of the error that this configuration gives."""
+    if file is not None:
+        file.write_text(text, "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(file, environment or {})
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def keys(tree: Mapping[str, Any], place: str = "") -> set[str]:
+    found: set[str] = set()
+    for key, value in tree.items():
+        found |= keys(value, f"{place}{key}.") if isinstance(value, dict) else {place + key}
+    return found
+
+
+# The shipped file.
+
+
+def test_the_shipped_file_says_every_default() -> None:
+    assert load(SHIPPED, {}) == Config()
+    assert keys(tomllib.loads(SHIPPED.read_text("utf-8"))) == keys(msgspec.to_builtins(Config()))
+
+
+def test_the_shipped_file_gives_the_reason_of_every_key() -> None:
+    before_namespaces = SHIPPED.read_text("utf-8").split("[namespaces.")[0]
+    lines = [line for line in before_namespaces.splitlines() if " = " in line and not line.startswith("#")]
+    assert len(lines) > 80
+    assert [line for line in lines if "  # " not in line and " # " not in line] == []
+
+
+def test_without_a_file_the_defaults_count() -> None:
+    assert load(None, {}) == Config()
+
+
+def test_a_key_that_is_given_counts_and_all_others_keep_their_default(file: Path) -> None:
+    file.write_text("[limits]\noutbox_bytes = 1\n[server.tls]\nhandshake_seconds = 2\n", "utf-8")
+    config = load(file, {})
+    assert config.limits.outbox_bytes == 1
+    assert config.server.tls.handshake_seconds == 2.0
+    assert config.limits.frame_bytes == Config().limits.frame_bytes
+    assert config.namespaces == NAMESPACES
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("prot = 1", "prot"),
+        ("[sever]\nport = 1", "sever"),
+        ("[server]\nprot = 1", "server.prot"),
+        ("[server.tls]\ncert = 1", "server.tls.cert"),
+        ("[namespaces.dm]\necko = true", "namespaces.dm.ecko"),
+        ("[namespaces.mine]\necko = true", "namespaces.mine.ecko"),
+    ],
+)
+def test_an_unknown_key_is_named_at_every_level(file: Path, text: str, key: str) -> None:
+    assert error_of(file, text) == f"{key}: unknown key"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[server]\nport = "8000"', "server.port"),
+        ("[server]\nhost = 1", "server.host"),
+        ("server = 1", "server"),
+        ("[server]\ntls = true", "server.tls"),
+        ('[server]\nallowed_origins = "same"', "server.allowed_origins"),
+        ("[server]\nallowed_origins = [1]", "server.allowed_origins"),
+        ("[limits]\nfragments = true", "limits.fragments"),
+        ("[limits]\nfragments = 1.5", "limits.fragments"),
+        ("[auth]\nguests = 1", "auth.guests"),
+        ("namespaces = 1", "namespaces"),
+        ("namespaces.dm = 1", "namespaces.dm"),
+        ('[namespaces.dm]\npush = "yes"', "namespaces.dm.push"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(file: Path, text: str, key: str) -> None:
+    message = error_of(file, text)
+    assert message.startswith((f"{key}: expected", f"{key}[0]: expected"))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[server]\nport = 65536", "server.port"),
+        ("[server]\nport = -1", "server.port"),
+        ("[server]\ndrain_seconds = -0.1", "server.drain_seconds"),
+        ("[limits]\noutbox_bytes = 0", "limits.outbox_bytes"),
+        ("[limits]\nhello_seconds = 0", "limits.hello_seconds"),
+        ("[limits]\nhello_seconds = nan", "limits.hello_seconds"),
+        ("[limits]\ncommands_per_second = 0.0", "limits.commands_per_second"),
+        ("[websocket]\ndeflate_level = 10", "websocket.deflate_level"),
+        ('[broker]\nkind = "carrier pigeon"', "broker.kind"),
+        ('[log]\nlevel = "loud"', "log.level"),
+        ('[auth]\nalgorithms = ["none"]', "auth.algorithms[0]"),
+        ('[namespaces.dm]\nread = "everybody"', "namespaces.dm.read"),
+        ("[namespaces.dm]\nmembers = 0", "namespaces.dm.members"),
+    ],
+)
+def test_a_value_out_of_range_is_named(file: Path, text: str, key: str) -> None:
+    assert error_of(file, text).startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[server.tls]\ncertificate = "chain.pem"', "server.tls"),
+        ('[server.tls]\nkey = "key.pem"', "server.tls"),
+        ('[auth]\nalgorithms = ["RS256"]', "auth.algorithms"),
+        ('[auth]\nkey_file = "issuer.pem"', "auth.algorithms"),
+        ('[auth]\njwks_url = "https://issuer.example"', "auth.algorithms"),
+        ('[auth]\njwks_url = "https://issuer.example"\nalgorithms = ["RS256", "HS256"]', "auth.algorithms"),
+        ('[auth]\njwks_url = "https://issuer.example"\nkey_file = "k"\nalgorithms = ["RS256"]', "auth"),
+        ("[namespaces.dm]\nconflate = true", "namespaces.dm.conflate"),
+        ("[namespaces.room]\ndata_bytes = 65537", "namespaces.room.data_bytes"),
+        ("[limits]\nmessage_bytes = 16383", "namespaces."),
+    ],
+)
+def test_keys_that_contradict_each_other_are_named(file: Path, text: str, key: str) -> None:
+    assert error_of(file, text).startswith(key)
+
+
+@pytest.mark.parametrize("name", ["DM", "1st", "_x", "a-b", "é", "x" * 33, '""'])
+def test_a_namespace_with_a_bad_name_is_refused(file: Path, name: str) -> None:
+    quoted = name if name == '""' else f'"{name}"'
+    assert error_of(file, f"[namespaces.{quoted}]\necho = true").startswith("namespaces.")
+
+
+def test_a_file_that_is_no_toml_or_cannot_be_read_is_named(file: Path, tmp_path: Path) -> None:
+    assert error_of(file, "port =").startswith(f"{file}: ")
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"config\.toml: ") as caught:
+        load(file, {})
+    assert "\n" not in str(caught.value)
+    missing = tmp_path / "missing.toml"
+    with pytest.raises(ConfigError, match=r"missing\.toml: No such file"):
+        load(missing, {})
+    with pytest.raises(ConfigError, match="directory"):
+        load(tmp_path, {})
+
+
+# Namespaces.
+
+
+def test_a_shipped_namespace_keeps_what_is_not_changed(file: Path) -> None:
+    file.write_text("[namespaces.room]\nretention_messages = 5\n", "utf-8")
+    namespaces = load(file, {}).namespaces
+    assert namespaces["room"] == msgspec.structs.replace(NAMESPACES["room"], retention_messages=5)
+    assert namespaces["dm"] == NAMESPACES["dm"]
+
+
+def test_a_new_namespace_starts_from_the_defaults(file: Path) -> None:
+    file.write_text('[namespaces.mine]\npresence = "list"\n', "utf-8")
+    namespaces = load(file, {}).namespaces
+    assert namespaces["mine"] == Namespace(presence="list")
+    assert namespaces.keys() == NAMESPACES.keys() | {"mine"}
+
+
+def test_one_configuration_does_not_change_another(file: Path) -> None:
+    file.write_text("[namespaces.mine]\necho = true\n", "utf-8")
+    load(file, {})
+    assert "mine" not in Config().namespaces
+
+
+# The environment.
+
+
+def test_the_environment_counts_over_the_file(file: Path) -> None:
+    file.write_text('[limits]\noutbox_bytes = 1\n[server]\nhost = "::1"\n', "utf-8")
+    environment = {
+        "CHATD_LIMITS__OUTBOX_BYTES": "2",
+        "CHATD_SERVER__TLS__HANDSHAKE_SECONDS": "1.5",
+        "CHATD_SERVER__TRUSTED_PROXIES": '["10.0.0.0/8"]',
+        "CHATD_AUTH__GUESTS": "false",
+        "CHATD_NAMESPACES__ROOM__ECHO": "false",
+        "CHATD_NAMESPACES__MINE__PRESENCE": '"list"',
+        "PATH": "/bin",
+    }
+    config = load(file, environment)
+    assert config.limits.outbox_bytes == 2
+    assert config.server.host == "::1"
+    assert config.server.tls.handshake_seconds == 1.5
+    assert config.server.trusted_proxies == ("10.0.0.0/8",)
+    assert config.auth.guests is False
+    assert config.namespaces["room"].echo is False
+    assert config.namespaces["mine"] == Namespace(presence="list")
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0", "::", "/srv/chat d", '"quoted"', "chat.example"])
+def test_a_value_that_is_no_toml_is_text(text: str) -> None:
+    assert load(None, {"CHATD_SERVER__HOST": text}).server.host == text.strip('"')
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key"),
+    [
+        ("CHATD_LIMITS__OUTBOX_BITES", "1", "limits.outbox_bites"),
+        ("CHATD_NOWHERE", "1", "nowhere"),
+        ("CHATD_LIMITS__OUTBOX_BYTES", "many", "limits.outbox_bytes"),
+        ("CHATD_LIMITS__OUTBOX_BYTES", "0", "limits.outbox_bytes"),
+        ("CHATD_SERVER", "1", "server"),
+        ("CHATD_NAMESPACES__ROOM__READ", "everybody", "namespaces.room.read"),
+    ],
+)
+def test_the_environment_is_checked_like_the_file(name: str, value: str, key: str) -> None:
+    assert error_of(None, environment={name: value}).startswith(f"{key}: ")
+
+
+def test_a_variable_below_a_value_is_named(file: Path) -> None:
+    message = error_of(file, "[server]\nport = 1", {"CHATD_SERVER__PORT__X": "1"})
+    assert message == "CHATD_SERVER__PORT__X: port is not a table"
