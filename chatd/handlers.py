@@ -4,7 +4,7 @@ from typing import assert_never
 
 from chatd.accounts.principal import Principal
 from chatd.broker.memory import TooManyChannels
-from chatd.event import message_event
+from chatd.event import conversation, message_event
 from chatd.greeting import Greeting
 from chatd.groups import Groups
 from chatd.hub import Hub
@@ -19,7 +19,6 @@ from protocol.messages import (
     Channels,
     ChannelsAnswer,
     Connect,
-    Conversation,
     Create,
     History,
     HistoryPage,
@@ -38,7 +37,7 @@ from protocol.messages import (
     Subscribed,
     Unsubscribe,
 )
-from protocol.names import ChannelName, Epoch, Seq
+from protocol.names import ChannelName
 from storage import StoreError
 from storage.records import Role
 
@@ -173,18 +172,7 @@ class Handlers:
     async def on_channels(self, session: Session, principal: Principal, command: Channels) -> None:
         """List the user's member channels."""
         found = await self._groups.memberships(principal, command.since, command.limit + 1)
-        conversations = [
-            Conversation(
-                channel=item.channel,
-                role=item.role,
-                epoch=item.last.epoch,
-                seq=item.last.seq,
-                at=max(item.last.at, item.joined_at),
-            )
-            if item.last is not None
-            else Conversation(channel=item.channel, role=item.role, epoch=Epoch(""), seq=Seq(0), at=item.joined_at)
-            for item in found[: command.limit]
-        ]
+        conversations = [conversation(item) for item in found[: command.limit]]
         more = len(found) > command.limit
         session.reply(ChannelsAnswer(id=command.id, channels=conversations, more=more))
 

@@ -55,7 +55,7 @@ class Observer(Protocol):
 
 
 class Hub:
-    """Holds every session of this node. All methods but `run` return at once."""
+    """Holds every session of this node. All methods but `run` and `wait_empty` return at once."""
 
     def __init__(self, settings: Settings, counters: Counters, clock: Callable[[], float]) -> None:
         self.settings = settings
@@ -72,6 +72,7 @@ class Hub:
         self._task: Task | None = None
         self._awake = False
         self._subscriptions = 0
+        self._emptied: trio.Event | None = None
 
     # Sessions.
 
@@ -118,6 +119,15 @@ class Hub:
         session.lose()
         self.closing_sessions.pop(session, None)
         self.sessions.pop(session.id, None)
+        if self._emptied is not None and not self.sessions:
+            self._emptied.set()
+
+    async def wait_empty(self) -> None:
+        """Return when there is no session."""
+        while self.sessions:
+            if self._emptied is None or self._emptied.is_set():
+                self._emptied = trio.Event()
+            await self._emptied.wait()
 
     def closing(self, session: Session) -> None:
         """Give the other side of a session some time to answer the close frame."""

@@ -48,6 +48,20 @@ class Link(Watch):
             await self._poller.readable(self)
             self._more = True
 
+    async def peek(self, known: int) -> bytes:
+        """Return the first bytes without taking them, once there are more than `known` of them, or no more come."""
+        while True:
+            try:
+                data = self.sock.recv(READ_BYTES, socket.MSG_PEEK)
+            except BlockingIOError:
+                data = b""
+            else:
+                if not data:
+                    return data
+            if len(data) > known or self.ended:
+                return data
+            await self._poller.readable(self)
+
     async def handshake(self) -> str:
         """Prepare the connection; return the protocol that was agreed on below HTTP ("http/1.1", "h2")."""
         return "http/1.1"

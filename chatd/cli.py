@@ -1,0 +1,41 @@
+"""The command line of chatd. Each command's module is loaded when it is used, so that help is quick."""
+
+from importlib import import_module
+
+import click
+
+from chatd import __version__
+
+# Name → where it is, and what `chatd --help` says of it.
+_COMMANDS = {
+    "serve": ("chatd.commands.serve", "Run a node."),
+    "token": ("chatd.commands.token", "Make an access token, for developing."),
+    "config": ("chatd.commands.config", "Check and show the configuration."),
+    "db": ("chatd.commands.db", "Look after the database: migrate, status, check, backup."),
+    "bench": ("bench.cli", "Measure a server under load."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(module), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup)
+@click.version_option(__version__, prog_name="chatd")
+def main() -> None:
+    """chatd is a real-time messaging and presence server.
+
+    Start with `chatd serve`; every command has --help.
+    """

@@ -1,0 +1,57 @@
+"""`chatd config`: check a configuration, and show what is in force."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from chatd.commands.options import config_option, config_or_exit
+from chatd.config import Config
+
+
+@click.group()
+def config() -> None:
+    """Check and show the configuration."""
+
+
+@config.command()
+@config_option
+def check(path: Path | None) -> None:
+    """Check the configuration: exit code 0 if it can be used, else 2 and a line that names the key."""
+    config_or_exit(path)
+    click.echo("the configuration is good")
+
+
+@config.command()
+@config_option
+@click.option("--changed", is_flag=True, help="Only what differs from the defaults.")
+def show(path: Path | None, changed: bool) -> None:
+    """Print the configuration in force as TOML: the defaults, the file and the CHATD_… variables together."""
+    tree = msgspec.to_builtins(config_or_exit(path))
+    if changed:
+        tree = _differing(tree, msgspec.to_builtins(Config()))
+    sys.stdout.write(_toml(tree))
+
+
+def _differing(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    different: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            value = _differing(value, default.get(key, {}))
+            if value:
+                different[key] = value
+        elif key not in default or value != default[key]:
+            different[key] = value
+    return different
+
+
+def _toml(tree: dict[str, Any], name: str = "") -> str:
+    """Write a tree of tables and plain values as TOML. JSON's texts, numbers and lists are TOML's too."""
+    values = {key: value for key, value in tree.items() if not isinstance(value, dict)}
+    text = "".join(f"{key} = {msgspec.json.encode(value).decode()}\n" for key, value in values.items())
+    if name and values:
+        text = f"[{name}]\n{text}\n"
+    tables = ((f"{name}.{key}" if name else key, value) for key, value in tree.items() if isinstance(value, dict))
+    return text + "".join(_toml(value, table) for table, value in tables)

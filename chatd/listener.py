@@ -1,0 +1,279 @@
+"""The one public port: accepts connections, reads the first request, and gives it to the hub or to HTTP.
+
+accept ─ limits ─ [PROXY header] ─ [TLS] ─ request head ─┬─ upgrade of the WebSocket's path ─► session
+                                                         ├─ upgrade of the echo route ───────► echo
+                                                         └─ everything else ─────────────────► HTTP app
+"""
+
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+import trio
+
+from chatd.counters import Counters
+from chatd.doorman import Doorman, Visit, turn_away
+from chatd.echo import serve_echo
+from chatd.handlers import Handlers
+from chatd.hub import Hub
+from chatd.keepalive import Keepalive
+from chatd.limits import AddressLimiter
+from chatd.link import Link
+from chatd.poller import Poller
+from chatd.session import Session
+from chatd.settings import Settings
+from chatd.stream import LinkStream
+from chatd.tls import TlsLink
+from protocol.codec import CODECS, JSON
+from protocol.codes import CloseCode, ErrorCode
+from protocol.format import Formats
+from protocol.frames import FrameLimits, FrameReader
+from protocol.handshake import Accepted, HandshakePolicy, Rejected, accept, is_upgrade, reject
+
+ECHO_PATH = "/v1/echo"
+
+# Connections accepted before other tasks get their turn.
+_ACCEPTS = 64
+
+# accept(2): these concern one connection that is gone already; all else concerns this process.
+_GONE = {errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH}
+_EXHAUSTED_PAUSE_SECONDS = 0.1
+
+# What RFC 6455 section 7.1.5 calls a connection that ended without a close frame; it never goes on the wire.
+_ABNORMAL_CLOSURE = 1006
+
+_log = structlog.get_logger("listener")
+
+
+class HttpSide(Protocol):
+    """Serves HTTP on one connection that is handed to it."""
+
+    async def serve(
+        self,
+        stream: trio.abc.Stream,
+        *,
+        data: bytes,
+        alpn: str,
+        tls: bool,
+        client: tuple[str, int],
+        server: tuple[str, int],
+    ) -> None:
+        """Serve until the connection ends. `data` was read already."""
+
+
+class Listener:
+    """Owns the listening sockets and every connection that came through them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        counters: Counters,
+        hub: Hub,
+        poller: Poller,
+        keepalive: Keepalive,
+        handlers: Handlers,
+        http: HttpSide,
+        addresses: AddressLimiter,
+        tls: ssl.SSLContext | None,
+        new_session_id: Callable[[], str],
+    ) -> None:
+        config = settings.config
+        self._settings = settings
+        self._counters = counters
+        self._hub = hub
+        self._poller = poller
+        self._keepalive = keepalive
+        self._handlers = handlers
+        self._http = http
+        self._tls = tls
+        self._new_session_id = new_session_id
+        self._addresses = addresses
+        self._doorman = Doorman(settings, with_tls=tls is not None)
+        limits = settings.limits
+        self._shared_limits = FrameLimits(limits.frame_bytes, limits.message_bytes, limits.fragments)
+        self._formats = Formats(
+            deflate_level=config.websocket.deflate_level, deflate_min_bytes=config.websocket.deflate_min_bytes
+        )
+        origins, deflate = config.server.allowed_origins, config.websocket.deflate
+        self._policy = HandshakePolicy(origins, deflate, tuple(CODECS))
+        self._echo_policy = HandshakePolicy(origins, deflate, ())
+        self._open = 0
+        self._sockets: list[socket.socket] = []
+        self._accepting = trio.CancelScope()
+        self._connections: trio.Nursery | None = None
+
+    # The port.
+
+    def bind(self) -> list[tuple[str, int]]:
+        """Open the port on every address that the host has; return where.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        server = self._settings.config.server
+        port = server.port
+        found = socket.getaddrinfo(server.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            sock = socket.socket(family, kind, protocol)
+            self._sockets.append(sock)
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((address[0], port, *address[2:]))
+            port = sock.getsockname()[1]  # with port 0, all addresses get the one that the first one got
+            sock.listen(server.backlog)
+        return [sock.getsockname()[:2] for sock in self._sockets]
+
+    async def run(self) -> None:
+        """Accept until `stop`, then serve who is there until all are gone or this is cancelled."""
+        async with trio.open_nursery() as connections:
+            self._connections = connections
+            with self._accepting:
+                async with trio.open_nursery() as acceptors:
+                    for sock in self._sockets:
+                        acceptors.start_soon(self._accept_loop, sock, connections)
+
+    def stop(self) -> None:
+        """Accept nobody any more; who is there stays."""
+        self._accepting.cancel()
+        for sock in self._sockets:
+            sock.close()
+
+    def end(self) -> None:
+        """Cut off who is still there."""
+        self.stop()
+        if self._connections is not None:
+            self._connections.cancel_scope.cancel()
+
+    async def _accept_loop(self, sock: socket.socket, connections: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            for _ in range(_ACCEPTS):
+                try:
+                    accepted, address = sock.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in _GONE:
+                        continue
+                    # No file descriptors or memory: those who are connected go on, and some of them will leave.
+                    _log.error("cannot accept", error=str(error))
+                    await trio.sleep(_EXHAUSTED_PAUSE_SECONDS)
+                    break
+                self._begin(accepted, address[0], address[1], connections)
+            await trio.lowlevel.checkpoint()
+
+    def _begin(self, sock: socket.socket, address: str, port: int, connections: trio.Nursery) -> None:
+        if self._open >= self._settings.limits.connections:
+            self._counters.connections_refused["connections"] += 1
+            sock.close()  # answering would cost what there is no room for
+            return
+        self._open += 1
+        self._counters.connections_opened += 1
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is None:
+            link = Link(sock, address, self._poller)
+        else:
+            link = TlsLink(sock, address, self._poller, self._tls)
+        connections.start_soon(self._serve, link, port)
+
+    # One connection.
+
+    async def _serve(self, link: Link, port: int) -> None:
+        """Serve one connection from its first byte to its last. Its trouble stays here."""
+        visit = Visit(self._addresses)
+        try:
+            await self._serve_visit(link, port, visit)
+        except (OSError, ssl.SSLError, trio.BrokenResourceError):
+            pass  # it went away: nobody is left to tell
+        except Exception:
+            _log.exception("connection failed", address=link.address)
+        finally:
+            visit.end()
+            link.close()
+            self._open -= 1
+            self._counters.connections_closed += 1
+
+    async def _serve_visit(self, link: Link, port: int, visit: Visit) -> None:
+        arrival = await self._doorman.receive(link, visit)
+        if isinstance(arrival, Rejected):
+            await turn_away(link, arrival)
+            return
+        head = arrival.head
+        config = self._settings.config
+        if head is None or not is_upgrade(head):
+            await self._http.serve(
+                LinkStream(link),
+                data=arrival.data,
+                alpn=arrival.alpn,
+                tls=self._tls is not None,
+                client=(link.address, port),
+                server=link.sock.getsockname()[:2],
+            )
+        elif head.path == config.websocket.path:
+            await self._serve_websocket(link, accept(head, self._policy), arrival.rest)
+        elif head.path == ECHO_PATH and config.dev.echo:
+            await self._serve_echo(link, accept(head, self._echo_policy), arrival.rest)
+        else:
+            await turn_away(link, reject(404, "no WebSocket here", ErrorCode.NOT_FOUND))
+
+    async def _serve_websocket(self, link: Link, answer: Accepted | Rejected, data: bytes) -> None:
+        """Serve a session. A fault in it is logged and ends it; nobody else notices."""
+        if isinstance(answer, Rejected):
+            await turn_away(link, answer)
+            return
+        await link.send_all(answer.response)
+        codec = CODECS[answer.subprotocol] if answer.subprotocol is not None else JSON
+        reader = FrameReader(self._frame_limits(), inflate=answer.window_bits > 0)
+        session = Session(self._new_session_id(), link, self._formats.get(codec, answer.window_bits), reader, self._hub)
+        self._hub.open(session)
+        slot = self._keepalive.add(session)
+        try:
+            await session.run(self._handlers, data)
+        except Exception:
+            _log.exception("session failed", session=session.id, address=link.address)
+            session.close(CloseCode.INTERNAL_ERROR, "a fault in the server")
+            session.flush()
+        finally:
+            self._keepalive.remove(session, slot)
+            self._say_goodbye(session)
+            self._hub.close(session)
+
+    async def _serve_echo(self, link: Link, answer: Accepted | Rejected, data: bytes) -> None:
+        if isinstance(answer, Rejected):
+            await turn_away(link, answer)
+            return
+        await link.send_all(answer.response)
+        config = self._settings.config
+        await serve_echo(LinkStream(link), data=data, window_bits=answer.window_bits, config=config)
+
+    def _frame_limits(self) -> FrameLimits:
+        """Return the limits of a session's frames: one object for all sessions, until a reload changes it."""
+        limits = self._settings.limits
+        shared = self._shared_limits
+        if (shared.frame_bytes, shared.message_bytes, shared.fragments) != (
+            limits.frame_bytes,
+            limits.message_bytes,
+            limits.fragments,
+        ):
+            shared = self._shared_limits = FrameLimits(limits.frame_bytes, limits.message_bytes, limits.fragments)
+        return shared
+
+    def _say_goodbye(self, session: Session) -> None:
+        code = session.close_code if session.close_code is not None else _ABNORMAL_CLOSURE
+        self._counters.closes[code] += 1
+        principal = session.principal
+        _log.info(
+            "session closed",
+            session=session.id,
+            user=principal.user if principal is not None else None,
+            address=session.link.address,
+            code=code,
+            messages=session.messages_in,
+            unsent_bytes=session.outbox_bytes,
+        )

@@ -1,0 +1,133 @@
+"""Every part of one node, built and joined. What is made here is passed down; there are no globals."""
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chatd.accounts.accounts import Accounts
+from chatd.accounts.refresh_tokens import RefreshTokens
+from chatd.accounts.tokens import Tokens
+from chatd.api.app import build_app
+from chatd.api.http import HttpServer
+from chatd.api.services import Services
+from chatd.broker.memory import MemoryBroker
+from chatd.config import Config
+from chatd.counters import Counters
+from chatd.greeting import Greeting
+from chatd.groups import Groups
+from chatd.handlers import Handlers
+from chatd.hub import Hub
+from chatd.keepalive import Keepalive
+from chatd.limits import AddressLimiter
+from chatd.listener import Listener
+from chatd.members import Members
+from chatd.metrics import Metrics
+from chatd.poller import Poller
+from chatd.presence.tracker import PresenceEvent, PresenceTracker
+from chatd.reading import Reading
+from chatd.realtime import NodeRealtime
+from chatd.rights import Directory
+from chatd.router import Router
+from chatd.settings import Settings
+from chatd.tls import server_context
+from protocol.names import Epoch
+from storage import Store
+
+# Random bytes of a session's id, an epoch, a key of chatd's own: long enough never to meet twice, short on the wire.
+_SESSION_BYTES = 12
+_EPOCH_BYTES = 6
+_KEY_BYTES = 12
+
+
+@dataclass
+class Node:
+    """The parts that have a life of their own; the others are held by them."""
+
+    settings: Settings
+    counters: Counters
+    hub: Hub
+    poller: Poller
+    keepalive: Keepalive
+    broker: MemoryBroker
+    tracker: PresenceTracker
+    accounts: Accounts
+    http: HttpServer
+    listener: Listener
+    leaving: str | None = None  # why nobody new should come
+
+
+def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], float] = time.time) -> Node:
+    """Make a node; nothing runs yet.
+
+    Raises:
+        ConfigError: A part cannot be made from its configuration.
+        OSError, ssl.SSLError: The TLS files cannot be used.
+    """
+    settings = Settings(config)
+    counters = Counters()
+    directory = Directory(settings)
+    settings.on_replaced.append(lambda _: directory.forget())
+
+    hub = Hub(settings, counters, clock)
+    tracker = PresenceTracker(config.presence, config.namespaces, store, _publisher(hub))
+    settings.on_replaced.append(lambda new: tracker.reload(new.presence, new.namespaces))
+    hub.observer = tracker
+
+    groups = Groups(
+        store,
+        Members(store, config.broker.open_channels),
+        directory,
+        clock,
+        lambda: secrets.token_urlsafe(_KEY_BYTES),
+        users_are_here=not (config.auth.key_file or config.auth.jwks_url),
+    )
+    router = Router(hub, directory, groups, counters)
+    reading = Reading(hub, groups, tracker)
+    broker = MemoryBroker(
+        store,
+        settings,
+        lambda channel: directory.find(channel).namespace,
+        router.deliver,
+        hub.channels.__contains__,
+        clock,
+        lambda: Epoch(secrets.token_urlsafe(_EPOCH_BYTES)),
+        counters.commit,
+    )
+    router.broker = groups.broker = reading.broker = broker
+
+    tokens = Tokens(secret, config.auth, clock)
+    accounts = Accounts(store, tokens, RefreshTokens(secret), config.auth, clock)
+    accounts.on_revoked.append(hub.revoke)
+    greeting = Greeting(hub, tokens, reading, directory, clock)
+    handlers = Handlers(hub, router, greeting, reading, groups, directory, tracker)
+
+    addresses = AddressLimiter(config.limits)
+    metrics = Metrics(counters, {"hub": hub.statistics, "broker": broker.statistics, "store": store.statistics})
+    realtime = NodeRealtime(router, reading, groups, directory, lambda: node.leaving)
+    app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render))
+    http = HttpServer(app, config, addresses, counters)
+
+    poller = Poller()
+    keepalive = Keepalive(hub, clock)
+    listener = Listener(
+        settings,
+        counters,
+        hub,
+        poller,
+        keepalive,
+        handlers,
+        http,
+        addresses,
+        server_context(config.server.tls),
+        lambda: secrets.token_urlsafe(_SESSION_BYTES),
+    )
+    node = Node(settings, counters, hub, poller, keepalive, broker, tracker, accounts, http, listener)
+    return node
+
+
+def _publisher(hub: Hub) -> Callable[[PresenceEvent], None]:
+    def publish(event: PresenceEvent) -> None:
+        hub.deliver(event.channel, event)
+
+    return publish

@@ -1,0 +1,151 @@
+"""The life of a node: start, serve, and leave in order, within a deadline."""
+
+import gc
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import structlog
+import trio
+
+from chatd import logs, reload
+from chatd.config import Config, ConfigError
+from chatd.drain import drain_sessions
+from chatd.metrics import watch_lag
+from chatd.node import Node, build_node
+from chatd.retention import retention_loop
+from chatd.secret import load_or_create
+from storage import StoreError
+from storage.sqlite import SqliteSettings, open_sqlite
+
+LoadConfig = Callable[[], Config]
+OnReady = Callable[[list[str]], None]
+
+_log = structlog.get_logger("server")
+
+
+async def serve(config: Config, load_config: LoadConfig, on_ready: OnReady) -> None:
+    """Run a node until SIGTERM or SIGINT; SIGHUP takes over what `load_config` returns then.
+
+    `on_ready` is called once with the URLs of the public port, when clients may come.
+
+    Raises:
+        ConfigError: The configuration cannot be used here.
+        StoreError: The database cannot be opened.
+        OSError: The port cannot be opened.
+    """
+    var = Path(config.server.var)
+    _make_folder(var)
+    secret = load_or_create(var / "secret")
+    store = config.store
+    sqlite = SqliteSettings(
+        queue_rows=store.queue_rows,
+        batch_rows=store.batch_rows,
+        read_threads=store.read_threads,
+        cache_kib=store.cache_kib,
+    )
+    async with open_sqlite(var / store.path, sqlite) as opened:
+        node = build_node(config, secret, opened)
+        node.settings.on_replaced.append(lambda new: logs.configure(new.log))
+        await node.broker.start()
+        await node.accounts.start()
+        addresses = node.listener.bind()
+        async with trio.open_nursery() as services:
+            for service in (
+                node.poller.run,
+                node.hub.run,
+                node.broker.run,
+                node.tracker.run,
+                node.keepalive.run,
+                partial(watch_lag, node.counters.lag),
+                partial(retention_loop, opened, lambda: node.settings.config, now=time.time),
+            ):
+                services.start_soon(service)
+            _spare_the_collector()
+            await _serve_until_told(node, load_config, lambda: on_ready([_url(config, *at) for at in addresses]))
+            services.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            try:
+                await node.broker.stop()
+            except StoreError as error:
+                _log.error("recent channels are not saved", error=str(error))
+
+
+def _make_folder(path: Path) -> None:
+    """Make the folder of what chatd writes; what is in it concerns its owner only."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+async def _serve_until_told(node: Node, load_config: LoadConfig, on_ready: Callable[[], None]) -> None:
+    """Serve until a signal says to leave and everybody has left."""
+    http_scope = trio.CancelScope()
+    http_done = trio.Event()
+
+    async def run_http(task_status: trio.TaskStatus[None]) -> None:
+        with http_scope:
+            await node.http.run(task_status)
+        http_done.set()
+
+    async def leave(window_seconds: float) -> None:
+        """Let everybody go, within a deadline; whoever is still there then is cut off."""
+        node.leaving = "the node is leaving"
+        node.listener.stop()
+        with trio.move_on_after(node.settings.config.server.shutdown_seconds):
+            await drain_sessions(node.hub, window_seconds, random.random)
+            http_scope.cancel()
+            await http_done.wait()
+        node.listener.end()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run_http)
+        nursery.start_soon(_obey_signals, node, leave, load_config)
+        on_ready()
+        await node.listener.run()
+        http_scope.cancel()
+        await http_done.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _obey_signals(node: Node, leave: Callable[[float], Awaitable[None]], load_config: LoadConfig) -> None:
+    """SIGTERM drains, Ctrl-C drains without a window, a second one ends at once, SIGHUP reloads."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    _reload(node, load_config)
+                elif node.leaving is None:
+                    window = node.settings.config.server.drain_seconds if number == signal.SIGTERM else 0.0
+                    nursery.start_soon(leave, window)
+                else:
+                    _log.warning("leaving at once", sessions=len(node.hub.sessions))
+                    node.listener.end()
+
+
+def _reload(node: Node, load_config: LoadConfig) -> None:
+    try:
+        applied, refused = reload.apply(node.settings, load_config())
+    except ConfigError as error:
+        _log.error("configuration not reloaded", error=str(error))
+        return
+    _log.info("configuration reloaded", changed=applied)
+    if refused:
+        _log.warning("these keys need a restart", keys=refused)
+
+
+def _spare_the_collector() -> None:
+    """Keep the garbage collector away from what lives as long as the process, and from running too often.
+
+    Nothing on the way of a message makes cycles, so there is little to collect; but with 100,000 sessions in memory
+    each full collection walks over all of them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def _url(config: Config, address: str, port: int) -> str:
+    scheme = "https" if config.server.tls.certificate else "http"
+    return f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}"
