@@ -27,6 +27,11 @@ _header_line = re.compile(rf"({_TOKEN}):([\t\x20-\x7e\x80-\xff]*)").fullmatch
 
 _HEADERS = 128
 _DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
+
+# What a 426 must say (RFC 9110 section 15.5.22, RFC 6455 section 4.4).
+_UPGRADE = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+
+# The values of a window that RFC 7692 section 7.1.2 knows: decimal, without leading zeros.
 _WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}
 
 
@@ -179,9 +184,6 @@ def _check_request(head: RequestHead) -> str:
     if _only(headers, "Sec-WebSocket-Version") != "13":
         raise _Refusal(426, "the WebSocket version is 13", headers=_UPGRADE)
     return key
-
-
-_UPGRADE = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
 
 
 def _only(headers: Headers, name: str) -> str:
