@@ -19,12 +19,12 @@ Save = Callable[["Tokens"], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What one device of a user needs. Guests have no refresh token."""
+    """What one device of a user needs."""
 
     user: str
     device: str
     access_token: str
-    refresh_token: str | None
+    refresh_token: str
     expires_in: float
 
 
@@ -74,7 +74,7 @@ class TokenKeeper:
             httpx.HTTPError: The server cannot be reached.
         """
         async with self._lock:
-            if trio.current_time() >= self._renew_at and self.tokens.refresh_token is not None:
+            if trio.current_time() >= self._renew_at:
                 self.tokens = await refresh(self._base_url, self.tokens.refresh_token, http=self._http)
                 self._renew_at = self._end_of_life(self.tokens)
                 if self._save is not None:
@@ -102,7 +102,7 @@ def _read(response: httpx.Response) -> Tokens:
                 answer["user"],
                 answer["device"],
                 answer["access_token"],
-                answer.get("refresh_token"),
+                answer["refresh_token"],
                 answer["expires_in"],
             )
         raise RequestError(answer["code"], answer.get("detail") or answer["title"], answer.get("retry_after"))

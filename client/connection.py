@@ -46,6 +46,8 @@ class Connection:
         self._answered = trio.Event()
         self.refusal: RequestError | None = None
         """The error without id that came before the close."""
+        self.retry_after: float | None = None
+        """What the last error asked to wait."""
 
     @property
     def is_awaited(self) -> bool:
@@ -143,6 +145,7 @@ class Connection:
             self._answered = trio.Event()
         if raw["type"] == "error":
             error = RequestError(raw["code"], raw["reason"], raw.get("retry_after"))
+            self.retry_after = error.retry_after
             if number is None:
                 self.refusal = error
             elif on_answer := self._open.pop(number, None):

@@ -8,7 +8,7 @@ import trio
 
 from client.answers import Conversation, read_conversation
 from client.connection import Connection, Raw
-from client.errors import FORBIDDEN, MALFORMED, ClientError, ConnectionClosed, RequestError
+from client.errors import MALFORMED, ClientError, ConnectionClosed, RequestError
 from client.events import Event, Gap, Message, Unsubscribed, read_event, read_message
 from client.inbox import Inbox
 from client.places import Places
@@ -69,10 +69,8 @@ class Delivery:
             if raw is not None:
                 messages = [self.message(message) for message in raw["messages"]]
                 self._put(self._places.resumed(channel, raw["epoch"], raw["seq"], raw["recovered"], messages))
-                continue
-            if self._places.is_subscribed(channel):
-                self._inbox.put(Unsubscribed(channel, FORBIDDEN, "could not be resumed"))
-            self._places.forget(channel)
+            else:
+                self._places.forget(channel)  # `unsubscribed` follows and says why
 
     def begin_catch_up(self, since: int, resumed: Iterable[str]) -> None:
         """Find out, in a task of the connection, what happened since that time in channels that were not resumed."""

@@ -17,11 +17,11 @@ INVALID_DATA = 1007
 TOO_BIG = 1009
 DRAINING = 4000
 TOKEN_OVER = 4003
+TOO_FAST = 4004
 REPLACED = 4005
 
 BAD_TOKEN = 204
 TOKEN_EXPIRED = 205
-FORBIDDEN = 207
 
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
 """What reading an answer raises that is not what the protocol says."""
@@ -71,7 +71,7 @@ class ConnectionClosed(ClientError):
     def may_reconnect(self) -> bool:
         """Tell whether the client comes back after this by itself.
 
-        A session that was replaced does not: two programs that share a device would push each other out for ever.
+        A session that made room for a newer one does not: they would push each other out for ever.
         """
         return self.code < 4500 and self.code not in _FINAL
 

@@ -19,6 +19,7 @@ from client.errors import (
     DRAINING,
     TOKEN_EXPIRED,
     TOKEN_OVER,
+    TOO_FAST,
     ClientError,
     ConnectionClosed,
     RequestError,
@@ -241,16 +242,16 @@ class Link:
         """Decide from how the connection ended whether to come back, and when."""
         held = 0.0 if self._connected_at is None else trio.current_time() - self._connected_at
         said = self._refused or connection.refusal
-        wait = said.retry_after if said else None
         if self._is_given_up:
             closed = ConnectionClosed(ABNORMAL, "nothing was heard from the server")
         closed.__cause__ = said
         if self._refused and self._refused.may_retry:
-            return Ended(closed, retry_after=wait)
+            return Ended(closed, retry_after=self._refused.retry_after)
         if closed.code == TOKEN_OVER or (said and said.code in (BAD_TOKEN, TOKEN_EXPIRED)):
             # A provider may have a better token now; the same text again would be refused again.
             self._bad_tokens += 1
             return Ended(closed, held, is_final=isinstance(self._token, str) or self._bad_tokens > 1)
+        wait = connection.retry_after if closed.code == TOO_FAST else said.retry_after if said else None
         at_once = self._is_leaving or closed.code == DRAINING
         return Ended(closed, held, retry_after=wait, at_once=at_once, is_final=not closed.may_reconnect)
 
