@@ -1,0 +1,153 @@
+"""The aims of the design that need one node only, measured beside a peer in alternating rounds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from bench import results
+from bench.cores import share
+from bench.report.words import number, spread_text
+from bench.results import Result, Spread
+from bench.runs import Plan, run
+from bench.scenarios import NEEDS_CHATD, AnyScenario, Connect, Dm, Echo, Fanout, Idle
+from bench.targets import Target
+from bench.watch import Show
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A figure of a scenario and what it should be: our figure itself, or its ratio to the peer's."""
+
+    name: str
+    figure: str
+    bound: float
+    at_least: bool = True
+    of_peer: bool = True
+
+    def text(self) -> str:
+        """Say what is wanted."""
+        return f"{'≥' if self.at_least else '≤'} {number(self.bound)}{'×' if self.of_peer else ''}"
+
+    def is_met(self, ours: float) -> bool:
+        """Tell whether a figure (or a ratio) is good enough."""
+        return ours >= self.bound if self.at_least else ours <= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A scenario and the aims that it can show."""
+
+    scenario: str
+    options: AnyScenario
+    aims: tuple[Aim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One aim and what was measured."""
+
+    aim: Aim
+    result: Result
+
+    @property
+    def ours(self) -> Spread | None:
+        """Our figure."""
+        return self.result.figure("chatd", self.aim.figure)
+
+    @property
+    def peer(self) -> Spread | None:
+        """The peer's, if there was one."""
+        others = [target for target in self.result.targets if target != "chatd"]
+        return self.result.figure(others[0], self.aim.figure) if others else None
+
+    @property
+    def ratio(self) -> Spread | None:
+        """Ours over the peer's, round by round."""
+        return self.result.ratio(self.aim.figure)
+
+    @property
+    def verdict(self) -> str:
+        """Say whether the median meets the aim; nothing where it cannot be told."""
+        told = self.ratio if self.aim.of_peer else self.ours
+        if told is None:
+            return "–"
+        return "yes" if self.aim.is_met(told[1]) else "NO"
+
+
+_DELIVERIES = "deliveries_per_cpu_second"
+
+
+def works(seconds: float) -> list[Work]:
+    """Return what is measured, with so many seconds for each load."""
+    hundred = Fanout(clients=1000, rate=100.0, seconds=seconds)
+    return [
+        Work(
+            "fanout",
+            hundred,
+            (
+                Aim("fan-out, 1,000 readers, 100 msg/s", _DELIVERIES, 1.8),
+                Aim("p99 delivery of that, ms", "delivery_p99_ms", 0.5, at_least=False),
+            ),
+        ),
+        Work("fanout", Fanout(in_flight=4, seconds=seconds), (Aim("fan-out, 4 in flight", _DELIVERIES, 1.7),)),
+        Work("fanout", Fanout(in_flight=16, seconds=seconds), (Aim("fan-out, 16 in flight", _DELIVERIES, 1.7),)),
+        Work("echo", Echo(seconds=seconds), (Aim("publish, ack, delivery: 100 clients, 1 in flight", _DELIVERIES, 1),)),
+        Work("echo", Echo(clients=1000, seconds=seconds), (Aim("the same, 1,000 clients", _DELIVERIES, 1.5),)),
+        Work(
+            "echo", Echo(in_flight=8, seconds=seconds), (Aim("the same, 100 clients, 8 in flight", _DELIVERIES, 1.5),)
+        ),
+        Work(
+            "idle",
+            Idle(clients=8000, seconds=2 * seconds),
+            (Aim("memory, 8,000 idle connections, KiB each", "kib_per_connection", 10, False, False),),
+        ),
+        Work(
+            "connect",
+            Connect(clients=3000),
+            (Aim("handshake and connect, per server CPU second", "connects_per_cpu_second", 3000, of_peer=False),),
+        ),
+        Work(
+            "dm",
+            Dm(seconds=seconds),
+            (Aim("durable direct messages acked a second, 500 senders", "acks_per_second", 8000, of_peer=False),),
+        ),
+    ]
+
+
+def measure(peer: str, rounds: int, seconds: float, only: str, directory: Path, show: Show) -> list[Row]:
+    """Measure all works whose aims' names contain `only`; save each result."""
+    rows = []
+    for work in works(seconds):
+        aims = [aim for aim in work.aims if only in aim.name]
+        if aims:
+            target = Target(peer="" if work.scenario in NEEDS_CHATD else peer)
+            result = run(work.scenario, work.options, target.launches(), Plan(share(0), rounds), show)
+            results.save(result, directory)
+            rows += [Row(aim, result) for aim in aims]
+    return rows
+
+
+_HEADINGS = ("work", "aim", "chatd", "peer", "ratio", "met")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    ratio = spread_text(row.ratio, "×")
+    return row.aim.name, row.aim.text(), spread_text(row.ours), spread_text(row.peer), ratio, row.verdict
+
+
+def as_table(rows: Sequence[Row]) -> Table:
+    """Make the table for the terminal."""
+    table = Table(title="Aims: median (minimum–maximum) of the rounds", title_justify="left")
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="left" if heading == "work" else "right")
+    for row in rows:
+        table.add_row(*_cells(row))
+    return table
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """Make the same table as Markdown."""
+    lines = [_HEADINGS, tuple("---" for _ in _HEADINGS), *(_cells(row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,249 @@
+"""`chatd bench` and `python -m bench`: one command for each scenario, and what is done with results.
+
+What a scenario needs is imported when it runs, so that `chatd --help` works where the `bench` extra is not installed.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def bench() -> None:
+    """Measure a chatd server, or one beside another.
+
+    Without --address the bench starts the server itself, on one core, and loads it from the others. Every delivery is
+    checked for loss, repeats and order. Needs the extra: pip install 'chatd[bench]'.
+    """
+
+
+def _common(command: _F) -> _F:
+    """Add the options that every scenario has."""
+    options = [
+        click.option("--rounds", type=click.IntRange(1, 100), default=1, show_default=True, help="Runs per server."),
+        click.option("--workers", type=click.IntRange(0, 64), default=0, help="Load generator processes; 0: by cores."),
+        click.option("--body-bytes", type=click.IntRange(64, 65536), default=200, show_default=True),
+        click.option(
+            "--config", type=_FILE, help="What the server started here runs with; default: bench/config.toml."
+        ),
+        click.option("--address", default="", metavar="HOST:PORT", help="Load a server that runs already."),
+        click.option("--speaks", type=click.Choice(["chatd", "centrifugo"]), default="chatd", help="…its protocol."),
+        click.option("--pid", type=int, default=0, help="…its process, to measure CPU and memory."),
+        click.option("--secret-file", default="", help="…the file with its secret, to sign tokens."),
+        click.option("--allow-remote", is_flag=True, help="…even if it is another machine: it must be yours to load."),
+        click.option("--peer", default="", metavar="centrifugo=BINARY", help="Alternate with this server."),
+        click.option("--results", type=click.Path(path_type=Path), help="Where files go; default: bench/results."),
+        click.option("--no-page", is_flag=True, help="Write no HTML page."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _clients(count: int) -> Callable[[_F], _F]:
+    return click.option("--clients", type=click.IntRange(1, 200_000), default=count, show_default=True)
+
+
+def _seconds(count: float) -> Callable[[_F], _F]:
+    return click.option("--seconds", type=click.FloatRange(0.5, 3600), default=count, show_default=True)
+
+
+def _rate(count: float) -> Callable[[_F], _F]:
+    what = "Messages a second over all writers; 0: by --in-flight."
+    return click.option("--rate", type=click.FloatRange(0, 1e6), default=count, show_default=True, help=what)
+
+
+def _in_flight(count: int) -> Callable[[_F], _F]:
+    what = "Unanswered sends of each writer."
+    return click.option("--in-flight", type=click.IntRange(0, 1000), default=count, show_default=True, help=what)
+
+
+@bench.command()
+@_clients(1000)
+@_rate(100.0)
+@_in_flight(0)
+@_seconds(5.0)
+@_common
+def fanout(**options: Any) -> None:
+    """One room, many readers, one publisher."""
+    _scenario("fanout", options)
+
+
+@bench.command()
+@_clients(100)
+@_rate(0.0)
+@_in_flight(1)
+@_seconds(5.0)
+@_common
+def echo(**options: Any) -> None:
+    """Clients alone in their rooms: publish, ack and delivery."""
+    _scenario("echo", options)
+
+
+@bench.command()
+@_clients(500)
+@_rate(0.0)
+@_in_flight(1)
+@_seconds(5.0)
+@_common
+def dm(**options: Any) -> None:
+    """Durable direct chats: --clients pairs, one side writes."""
+    _scenario("dm", options)
+
+
+@bench.command()
+@_clients(8000)
+@_seconds(30.0)
+@_common
+def idle(**options: Any) -> None:
+    """Connections that say nothing: memory and keepalives."""
+    _scenario("idle", options)
+
+
+@bench.command()
+@_clients(2000)
+@click.option("--at-once", type=click.IntRange(1, 4000), default=100, show_default=True)
+@click.option("--storm", is_flag=True, help="Then cut all, and let all come back at once with cursors.")
+@_common
+def connect(**options: Any) -> None:
+    """Handshakes and greetings."""
+    _scenario("connect", options)
+
+
+@bench.command()
+@_clients(1000)
+@_rate(100.0)
+@click.option("--percent", type=click.FloatRange(0.1, 50), default=1.0, show_default=True, help="Who stop reading.")
+@_seconds(5.0)
+@_common
+def slow(**options: Any) -> None:
+    """A room in which some stop reading."""
+    _scenario("slow", options)
+
+
+@bench.command()
+@_clients(1000)
+@click.option("--missed", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Messages.")
+@_common
+def catchup(**options: Any) -> None:
+    """Clients return having missed messages."""
+    _scenario("catchup", options)
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(1, 1000), default=20, show_default=True)
+@_clients(100)
+@_in_flight(4)
+@click.option("--longest-seconds", type=click.FloatRange(0, 60), default=1.5, show_default=True, help="Before a kill.")
+@click.option("--seed", type=int, default=0, help="Of the random moments.")
+@click.option("--config", type=_FILE, help="What the server runs with; default: bench/config.toml.")
+def kill(**options: Any) -> None:
+    """Kill the server under load, again and again: is any acknowledged message lost, or any kept twice?"""
+    import trio
+
+    from bench.cores import share
+    from bench.kill import Kill, kill_test
+    from bench.servers import CONFIG, ServerFailed
+
+    options["config"] = options["config"] or CONFIG
+    try:
+        report = trio.run(kill_test, Kill(**options), share(0), click.echo)
+    except ServerFailed as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(report.summary())
+    if not report.verdict.is_good:
+        raise SystemExit(1)
+
+
+@bench.command()
+@click.argument("before", type=_FILE)
+@click.argument("after", type=_FILE)
+def compare(before: Path, after: Path) -> None:
+    """Lay two results (JSON files) of one scenario side by side."""
+    from rich.console import Console
+
+    from bench import results
+    from bench.compare import NotComparable, compare
+
+    try:
+        Console().print(compare(results.load(before), results.load(after)))
+    except (results.ResultError, NotComparable) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@bench.command()
+@click.option("--peer", default="", metavar="centrifugo=BINARY", help="The server to compare with.")
+@click.option("--rounds", type=click.IntRange(1, 20), default=3, show_default=True)
+@click.option("--seconds", type=click.FloatRange(0.5, 600), default=4.0, show_default=True, help="Of each round.")
+@click.option("--only", default="", help="Only rows whose names contain this.")
+@click.option("--results", type=click.Path(path_type=Path), help="Where files go; default: bench/results.")
+def aims(peer: str, rounds: int, seconds: float, only: str, results: Path | None) -> None:
+    """Measure every aim of the design beside a peer; print the table, as Markdown too."""
+    from rich.console import Console
+
+    from bench import aims as table
+    from bench.live import LiveLine
+    from bench.results import RESULTS
+
+    console = Console()
+    with LiveLine(console) as line, _plain_errors():
+        rows = table.measure(peer, rounds, seconds, only, results or RESULTS, line.show)
+    console.print(table.as_table(rows))
+    click.echo(table.as_markdown(rows))
+    if not all(row.result.is_good for row in rows):
+        raise SystemExit(1)
+
+
+def _scenario(name: str, options: dict[str, Any]) -> None:
+    """Run a scenario, show its result and write its files; exit with 1 when a delivery was wrong."""
+    from rich.console import Console
+
+    from bench import results, runs
+    from bench.cores import share
+    from bench.live import LiveLine
+    from bench.report import page, table
+    from bench.scenarios import NEEDS_CHATD, SCENARIOS
+    from bench.servers import CONFIG
+    from bench.targets import Target
+
+    config = options.pop("config") or CONFIG
+    directory = options.pop("results") or results.RESULTS
+    with_page = not options.pop("no_page")
+    plan = runs.Plan(share(options.pop("workers")), options.pop("rounds"), options.pop("body_bytes"), config)
+    names = ("address", "speaks", "pid", "secret_file", "allow_remote", "peer")
+    target = Target(config, **{key: options.pop(key) for key in names})
+    if name in NEEDS_CHATD and (target.peer or target.speaks != "chatd"):
+        raise click.UsageError(f"{name} needs what only chatd has")
+    console = Console()
+    with LiveLine(console) as line, _plain_errors():
+        result = runs.run(name, SCENARIOS[name](**options), target.launches(), plan, line.show)
+    table.show(result, console)
+    path = results.save(result, directory)
+    click.echo(path)
+    if with_page:
+        page.write(result, path.with_suffix(".html"))
+        click.echo(path.with_suffix(".html"))
+    if not result.is_good:
+        raise SystemExit(1)
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn what a person can do something about into one line."""
+    from bench.bed import ScenarioFailed
+    from bench.fleet import WorkerFailed
+    from bench.loopback import TargetRefused
+    from bench.servers import ServerFailed
+    from bench.targets import UnknownPeer
+
+    try:
+        yield
+    except (ScenarioFailed, ServerFailed, TargetRefused, UnknownPeer, WorkerFailed) as error:
+        raise click.ClickException(str(error)) from error

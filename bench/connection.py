@@ -1,0 +1,138 @@
+"""One simulated client: a raw non-blocking socket, what it expects next, and what it has not been answered."""
+
+import contextlib
+import socket
+from enum import IntEnum
+
+from bench.dialects import Cursor
+from bench.seats import Seat
+from bench.wire import SendTemplate
+
+
+class Stage(IntEnum):
+    """How far a connection is."""
+
+    NEW = 0
+    CONNECTING = 1  # the kernel's handshake runs
+    UPGRADING = 2  # the request was sent
+    GREETING = 3  # the first command was sent
+    SUBSCRIBING = 4
+    READY = 5
+    CLOSED = 6
+
+
+class Connection:
+    """The state of one client; the crew moves it along."""
+
+    __slots__ = (
+        "began_ns",
+        "epoch",
+        "expected",
+        "fd",
+        "holes",
+        "out",
+        "pending",
+        "receive",
+        "repeats",
+        "rest",
+        "seat",
+        "sent",
+        "seq_before",
+        "sock",
+        "stage",
+        "stopped",
+        "template",
+    )
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+        self.expected = seat.starts_at
+        self.sent = 0
+        self.holes = 0
+        self.repeats = 0
+        self.stopped = False
+        self.template: SendTemplate | None = None
+        self.pending: dict[int, int] = {}
+        self.epoch = ""
+        self.seq_before = 0
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self.stage = Stage.NEW
+        self.rest = b""
+        self.out = b""
+        self.fd = -1
+        self.began_ns = 0
+
+    def open(self, address: tuple[str, int], source: str) -> int:
+        """Begin to connect from this source address; return the descriptor, writable when the kernel is done.
+
+        Raises:
+            OSError: No port or descriptor is left.
+        """
+        self._fresh()
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.sock.setblocking(False)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source:
+            self.sock.bind((source, 0))
+        with contextlib.suppress(BlockingIOError):
+            self.sock.connect(address)
+        self.receive = self.sock.recv
+        self.fd = self.sock.fileno()
+        self.stage = Stage.CONNECTING
+        return self.fd
+
+    def send(self, data: bytes) -> bool:
+        """Send what the kernel takes now and keep the rest; tell whether everything went."""
+        if self.out:
+            self.out += data
+            return False
+        try:
+            taken = self.sock.send(data)
+        except BlockingIOError:
+            taken = 0
+        except OSError:
+            return True  # the read side will see the end
+        if taken < len(data):
+            self.out = data[taken:]
+            return False
+        return True
+
+    def send_rest(self) -> bool:
+        """Send what waited; tell whether everything went."""
+        data, self.out = self.out, b""
+        return self.send(data)
+
+    def take(self, first: int, after: int) -> None:
+        """Note that the counters from `first` up to `after` (not included) came, in order."""
+        if first > self.expected:
+            self.holes += first - self.expected
+        elif first < self.expected:
+            self.repeats += min(after, self.expected) - first
+        self.expected = max(self.expected, after)
+
+    def stand(self, epoch: str, seq: int) -> None:
+        """Note where the channel stands now, with all that is expected so far read.
+
+        All messages of the channel are the bench's own, so that its seqs and the counters differ by a constant.
+        """
+        self.epoch = epoch
+        self.seq_before = seq - self.expected
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where this reader stands."""
+        return self.epoch, self.seq_before + self.expected
+
+    def stop_reading(self) -> None:
+        """Let the kernel's buffers of this side fill soon."""
+        self.stopped = True
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+    def close(self) -> None:
+        """Close the socket, if there is one; may be called twice."""
+        if self.fd >= 0:
+            self.sock.close()
+            self.fd = -1
+        self.stage = Stage.CLOSED

@@ -1,0 +1,45 @@
+"""What a process uses, read from /proc: CPU time of all its threads, and memory."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory of one process in KiB: what is resident, and its share of it (pages used by two count half)."""
+
+    rss_kib: int
+    pss_kib: int
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the user and system time of all threads of a process, dead ones included.
+
+    Raises:
+        OSError: There is no such process.
+    """
+    fields = _after_name(Path(f"/proc/{pid}/stat").read_text())
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_kib(pid: int) -> int:
+    """Return what is resident, cheaply enough for several times a second."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_KIB
+
+
+def memory(pid: int) -> Memory:
+    """Return the exact memory of a process; the kernel walks all of its pages for that."""
+    values = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, _, rest = line.partition(":")
+        values[name] = int(rest.split()[0])
+    return Memory(values["Rss"], values["Pss"])
+
+
+def _after_name(stat: str) -> list[str]:
+    """Return the fields after the name, which may contain spaces and parentheses itself."""
+    return stat.rpartition(")")[2].split()

@@ -1,0 +1,174 @@
+"""The servers under test: started here on one core and stopped here, or given by address."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import procfs
+from bench.cores import children_on
+from bench.dialects import Centrifugo, ChatdJson, Dialect
+from chatd import __version__
+from chatd.secret import load_or_create
+
+CONFIG = Path(__file__).with_name("config.toml")
+SECRET_FILE = "secret"
+_START_SECONDS = 30.0
+_STOP_SECONDS = 15.0
+_ADDRESS = re.compile(r"\b(?:https?|wss?)://([0-9.]+):([0-9]+)|\b(127\.[0-9.]+):([0-9]+)")
+
+
+class ServerFailed(Exception):
+    """The server did not start, or ended."""
+
+
+@dataclass(slots=True)
+class Server:
+    """A server that runs. `pid` is 0 when it is not ours to measure; `secret` signs tokens, if it takes any."""
+
+    name: str
+    version: str
+    dialect: Dialect
+    address: tuple[str, int]
+    pid: int
+    secret: bytes = b""
+
+    def cpu_seconds(self) -> float:
+        """Return its CPU time so far; 0 when it cannot be measured.
+
+        Raises:
+            ServerFailed: It is gone.
+        """
+        try:
+            return procfs.cpu_seconds(self.pid) if self.pid else 0.0
+        except OSError as error:
+            raise ServerFailed(f"{self.name} ended during the run") from error
+
+    def resident_kib(self) -> int:
+        """Return its resident memory; 0 when it cannot be measured."""
+        return procfs.resident_kib(self.pid) if self.pid else 0
+
+    def memory(self) -> procfs.Memory:
+        """Return its exact memory; 0 when it cannot be measured."""
+        return procfs.memory(self.pid) if self.pid else procfs.Memory(0, 0)
+
+
+@contextlib.contextmanager
+def chatd(run: str, core: int | None, config: Path = CONFIG) -> Iterator[Server]:
+    """Run chatd with the bench's configuration in a directory of its own, on a port of its own."""
+    with tempfile.TemporaryDirectory(prefix="chatd-bench-") as var:
+        process, address = start_chatd(Path(var), core, config)
+        try:
+            yield Server(
+                "chatd", __version__, ChatdJson(run), address, process.pid, load_secret(Path(var, SECRET_FILE))
+            )
+        finally:
+            stop(process)
+
+
+def start_chatd(var: Path, core: int | None, config: Path = CONFIG) -> tuple[subprocess.Popen[bytes], tuple[str, int]]:
+    """Start chatd on any free port; return when it told its address.
+
+    Raises:
+        ServerFailed: It ended, or told nothing in time. The text has the end of what it wrote.
+    """
+    environment = os.environ | {
+        "CHATD_SERVER__HOST": "127.0.0.1",
+        "CHATD_SERVER__PORT": "0",
+        "CHATD_SERVER__VAR": json.dumps(str(var)),
+    }
+    command = [sys.executable, "-m", "chatd", "serve", "--config", str(config)]
+    with children_on(core), (var / "output").open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    return process, _wait_for_address(process, var / "output")
+
+
+def _wait_for_address(process: subprocess.Popen[bytes], output: Path) -> tuple[str, int]:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        text = output.read_text(errors="replace")
+        match = _ADDRESS.search(text)
+        if match:
+            return match[1] or match[3], int(match[2] or match[4])
+        if process.poll() is not None:
+            break
+        time.sleep(0.02)
+    stop(process)
+    raise ServerFailed(f"chatd did not start:\n{output.read_text(errors='replace')[-2000:]}")
+
+
+def load_secret(path: Path) -> bytes:
+    """Return the secret with which a chatd signs, made by it on its first start.
+
+    Raises:
+        ServerFailed: It is not there.
+    """
+    if not path.exists():
+        raise ServerFailed(f"{path}: no such file")
+    return load_or_create(path)
+
+
+@contextlib.contextmanager
+def centrifugo(binary: str, run: str, core: int | None) -> Iterator[Server]:
+    """Run Centrifugo as the peer: no log, no history, publishing by clients allowed, one CPU."""
+    port = free_port()
+    config = {
+        "client": {"insecure": True, "channel_limit": 128},
+        "channel": {"without_namespace": {"allow_publish_for_client": True, "allow_subscribe_for_client": True}},
+        "http_server": {"address": "127.0.0.1", "port": str(port)},
+        "log": {"level": "error"},
+    }
+    with tempfile.TemporaryDirectory(prefix="chatd-bench-") as directory:
+        path = Path(directory, "centrifugo.json")
+        path.write_text(json.dumps(config))
+        with children_on(core), Path(directory, "output").open("wb") as output:
+            process = subprocess.Popen(
+                [binary, "-c", str(path)], env=os.environ | {"GOMAXPROCS": "1"}, stdout=output, stderr=output
+            )
+        try:
+            _wait_for_port(process, port)
+            yield Server("centrifugo", _version_of(binary), Centrifugo(run), ("127.0.0.1", port), process.pid)
+        finally:
+            stop(process)
+
+
+def _version_of(binary: str) -> str:
+    answer = subprocess.run([binary, "version"], capture_output=True, text=True, timeout=10, check=False)
+    return answer.stdout.strip()
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    raise ServerFailed("the peer did not start")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process that was started here: politely, then not."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)  # chatd drains for a while on SIGTERM, not on this
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
