@@ -4,6 +4,7 @@ hypercorn's own TCPServer is not used because it would answer WebSockets (also o
 lets a client that reads nothing hold its task for ever, and keeps ended connections until their idle time is over.
 """
 
+import dataclasses
 import ssl
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ import msgspec
 import trio
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Response
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
@@ -126,14 +129,18 @@ class Connection:
         with trio.move_on_after(LINGER_SECONDS, shield=True) as closing:
             if self._is_broken:
                 closing.cancel()
-            elif self._is_ending and isinstance(self._stream, trio.abc.HalfCloseableStream):
-                try:
-                    await self._stream.send_eof()
-                    while await self._stream.receive_some(READ_BYTES):
-                        pass
-                except (*_GONE, trio.BusyResourceError):
-                    closing.cancel()
+            elif self._is_ending:
+                await self._linger()
             await self._stream.aclose()
+
+    async def _linger(self) -> None:
+        try:
+            if isinstance(self._stream, trio.abc.HalfCloseableStream):
+                await self._stream.send_eof()
+            while await self._stream.receive_some(READ_BYTES):
+                pass
+        except (*_GONE, trio.BusyResourceError):
+            return
 
 
 class Http1(H11Protocol):
@@ -141,6 +148,12 @@ class Http1(H11Protocol):
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Stay with HTTP/1.1."""
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Send a part of an answer. One that comes before its request is complete is the last of the connection."""
+        if isinstance(event, Response) and self.connection.their_state is h11.SEND_BODY:
+            event = dataclasses.replace(event, headers=[*event.headers, (b"connection", b"close")])
+        await super().stream_send(event)
 
     async def _create_stream(self, request: h11.Request) -> None:
         if any(name == b"upgrade" for name, _ in request.headers):
