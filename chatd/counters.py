@@ -52,7 +52,6 @@ class Counters:
         "lag",
         "messages_in",
         "messages_out",
-        "outbox_bytes",
         "sessions_closed",
         "sessions_opened",
     )
@@ -73,7 +72,6 @@ class Counters:
         self.messages_in = 0  # `send`s that were placed
         self.messages_out = 0  # deliveries: one for each session that was given a message
         self.drops: defaultdict[str, int] = defaultdict(int)  # deliveries that were not made, by cause
-        self.outbox_bytes = 0  # waiting now, in all sessions
 
         self.auth_successes: defaultdict[str, int] = defaultdict(int)  # by how: "password", "token", …
         self.auth_failures: defaultdict[str, int] = defaultdict(int)  # by cause

@@ -46,7 +46,6 @@ COUNTER_FAMILIES = (
     Family("messages_in", "chatd_messages_received_total", "counter", "Messages that were given their place."),
     Family("messages_out", "chatd_messages_delivered_total", "counter", "Messages handed to sessions."),
     Family("drops", "chatd_drops_total", "counter", "Messages not handed to a session.", "cause"),
-    Family("outbox_bytes", "chatd_outbox_bytes", "gauge", "Bytes waiting in the outboxes of all sessions."),
     Family("auth_successes", "chatd_auth_successes_total", "counter", "Logins and tokens accepted.", "method"),
     Family("auth_failures", "chatd_auth_failures_total", "counter", "Logins and tokens refused.", "cause"),
     Family("http_requests", "chatd_http_requests_total", "counter", "HTTP requests answered.", "status"),
@@ -57,13 +56,13 @@ COUNTER_FAMILIES = (
 )
 
 SOURCE_FAMILIES: Mapping[str, tuple[Family, ...]] = {
-    # HubStatistics.outbox_bytes is the same number as the counter.
     "hub": (
         Family("connections", "chatd_connections", "gauge", "Open connections."),
         Family("sessions", "chatd_sessions", "gauge", "Sessions now."),
         Family("users", "chatd_users", "gauge", "Users with a session now."),
         Family("channels", "chatd_channels", "gauge", "Channels with a subscriber now."),
         Family("subscriptions", "chatd_subscriptions", "gauge", "Subscriptions of all sessions."),
+        Family("outbox_bytes", "chatd_outbox_bytes", "gauge", "Bytes waiting in the outboxes of all sessions."),
         Family("slow_sessions", "chatd_slow_sessions", "gauge", "Sessions whose outbox is not empty."),
     ),
     "broker": (

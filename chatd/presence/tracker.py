@@ -101,7 +101,11 @@ class PresenceTracker:
         return self._occupancy.users(channel)
 
     async def states(self, users: Sequence[UserId]) -> list[UserState]:
-        """Return the state of each of these users; the store is asked for those not in memory."""
+        """Return the state of each of these users; the store is asked for those not in memory.
+
+        Nothing waits when all are in memory, as users with a session here are: what is told later carries on from the
+        answer.
+        """
         missing = set(users) - self._state.states(users).keys()
         loaded = await self._load(missing) if missing else {}
         for user, last_seen in loaded.items():

@@ -6,7 +6,7 @@ from typing import cast
 
 import structlog
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, assert_no_checkpoints
 
 from chatd.config import Namespace, Presence
 from chatd.presence.tracker import PresenceEvent, PresenceTracker
@@ -156,6 +156,8 @@ async def test_states_come_from_memory_then_from_the_store(autojump_clock: MockC
     node = Node(autojump_clock)
     node.store.seen = {BOB: 5}
     node.tracker.session_opened(ALICE, "a")
+    with assert_no_checkpoints():
+        assert await node.tracker.states([ALICE]) == [UserState(user=ALICE, state="online", last_seen=0)]
     assert await node.tracker.states([ALICE, BOB, UserId("nobody")]) == [
         UserState(user=ALICE, state="online", last_seen=0),
         UserState(user=BOB, state="offline", last_seen=5),
