@@ -64,6 +64,11 @@ class Client:
         """Tell whether there is a connection now."""
         return self._link.connection is not None
 
+    @property
+    def waiting_events(self) -> int:
+        """How many events came and were not taken yet."""
+        return len(self._link.inbox)
+
     def events(self) -> Events:
         """Iterate over messages and other events, for ever; meant for one task.
 

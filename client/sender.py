@@ -76,7 +76,7 @@ class Sender:
     def stop(self, error: ClientError) -> None:
         """Give up every message, for no connection comes any more."""
         for outgoing in self._sending.all():
-            outgoing.done(error)
+            self._finish(outgoing, error)
 
     def wake(self) -> None:
         """Look again at what may go out."""
@@ -103,8 +103,7 @@ class Sender:
                     self._sending.landed(outgoing, is_tried=outgoing.tried)
                     self._connection = None
             except (ValueError, TypeError, OverflowError) as error:
-                self._sending.remove(outgoing)
-                outgoing.done(error)
+                self._finish(outgoing, error)
 
     def _on_answer(self, outgoing: Outgoing, answer: Raw | ClientError) -> None:
         self._sending.landed(outgoing)
@@ -113,14 +112,19 @@ class Sender:
                 wait = PAUSE_SECONDS if answer.retry_after is None else answer.retry_after
                 self._sending.pause(trio.current_time() + wait)
             case RequestError():
-                outgoing.done(answer)
+                self._finish(outgoing, answer)
             case ClientError():
                 pass  # the connection ended: the next one takes it
             case _:
                 sent = read_sent(answer)
                 self._places.sent(sent)
-                outgoing.done(sent)
+                self._finish(outgoing, sent)
         self.wake()
+
+    def _finish(self, outgoing: Outgoing, result: Sent | Exception) -> None:
+        # Removed here, not by its task, which runs later: the next pump must not see it.
+        self._sending.remove(outgoing)
+        outgoing.done(result)
 
     def _remember(self, key: str) -> None:
         self.own_keys[key] = None
