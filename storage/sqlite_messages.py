@@ -3,8 +3,6 @@
 import sqlite3
 from collections.abc import Sequence
 
-import msgspec
-
 from protocol.body import Body, Encoding
 from protocol.names import ChannelName, Epoch, Seq, UserId
 from storage import StoreError
@@ -15,21 +13,15 @@ COLUMNS = ("channel", "seq", "epoch", "sender", "key", "at", "kind", "encoding",
 
 _INSERT = RowInsert("messages", COLUMNS, "(channel, seq) DO NOTHING")
 
-# A page is made into one JSON text by SQLite, because every row that is fetched by itself costs a fight for Python's
-# lock. hex() carries bodies of both encodings unchanged.
-_PAGE = """
-SELECT json_group_array(json_array(channel, epoch, seq, sender, key, at, kind, encoding, hex(body)))
-FROM (SELECT * FROM messages WHERE {where} ORDER BY {order} LIMIT ?)
-"""
-_AFTER = _PAGE.format(where="channel = ? AND seq > ? AND seq < ?", order="seq")
-_BEFORE = _PAGE.format(where="channel = ? AND seq > ? AND seq < ?", order="seq DESC")
-_FIND = _PAGE.format(where="sender = ? AND key = ? AND at > ?", order="at DESC")
+_SELECT = "SELECT channel, epoch, seq, sender, key, at, kind, encoding, body FROM messages WHERE"
+_AFTER = f"{_SELECT} channel = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT ?"
+_BEFORE = f"{_SELECT} channel = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?"
+_FIND = f"{_SELECT} sender = ? AND key = ? AND at > ? ORDER BY at DESC, seq DESC LIMIT 1"
 _HEAD = "SELECT epoch, seq, at FROM messages WHERE channel = ? ORDER BY seq DESC LIMIT 1"
 _KEPT = "SELECT epoch, sender, key FROM messages WHERE channel = ? AND seq = ?"
 _END = 2**63 - 1
 
-_PageRow = tuple[ChannelName, Epoch, Seq, UserId, str, int, str, Encoding, str]
-_decode_page = msgspec.json.Decoder(list[_PageRow]).decode
+_Row = tuple[ChannelName, Epoch, Seq, UserId, str, int, str, int, bytes]
 
 
 class PlaceTaken(StoreError):
@@ -70,25 +62,25 @@ def history(
     connection: sqlite3.Connection, channel: ChannelName, before: Seq | None, after: Seq | None, limit: int
 ) -> list[StoredMessage]:
     """Read a page, in rising seq."""
-    statement = _BEFORE if after is None else _AFTER
     bounds = (-1 if after is None else after, _END if before is None else before)
-    messages = _read(connection, statement, (channel, *bounds, limit))
-    messages.sort(key=lambda message: message.seq)
-    return messages
+    if after is not None:
+        return _read(connection, _AFTER, (channel, *bounds, limit))
+    page = _read(connection, _BEFORE, (channel, *bounds, limit))
+    page.reverse()
+    return page
 
 
 def find(connection: sqlite3.Connection, sender: UserId, key: str, since: int) -> StoredMessage | None:
     """Read the newest message of this sender with this key."""
-    messages = _read(connection, _FIND, (sender, key, since, 1))
+    messages = _read(connection, _FIND, (sender, key, since))
     return messages[0] if messages else None
 
 
 def _read(connection: sqlite3.Connection, statement: str, values: tuple[str | int, ...]) -> list[StoredMessage]:
-    (page,) = connection.execute(statement, values).fetchone()
-    return [_message(row) for row in _decode_page(page)]
+    return [_message(row) for row in connection.execute(statement, values).fetchall()]
 
 
-def _message(row: _PageRow) -> StoredMessage:
+def _message(row: _Row) -> StoredMessage:
     channel, epoch, seq, sender, key, at, kind, encoding, body = row
     return StoredMessage(
         channel=channel,
@@ -98,5 +90,5 @@ def _message(row: _PageRow) -> StoredMessage:
         key=key,
         at=at,
         kind=kind,
-        body=Body(encoding, bytes.fromhex(body)),
+        body=Body(Encoding(encoding), body),
     )
