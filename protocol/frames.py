@@ -79,7 +79,8 @@ class FrameReader:
         try:
             self._read(data, events)
         except FrameError as error:
-            self.error = error
+            # A new one: the traceback of the one that was raised holds this reader and these bytes.
+            self.error = FrameError(error.code, error.reason)
             self._stop()
         return events
 

@@ -409,3 +409,11 @@ def test_an_idle_reader_holds_nothing() -> None:
     assert not hasattr(reader, "__dict__")
     held = [getattr(reader, name) for name in FrameReader.__slots__]
     assert not any(isinstance(value, (bytes, bytearray)) and value for value in held)
+
+
+def test_an_error_holds_neither_the_reader_nor_the_bytes() -> None:
+    reader = FrameReader(LIMITS)
+    reader.feed(frame(TEXT, b"\xff"))
+    assert reader.error is not None
+    assert reader.error.__traceback__ is None
+    assert reader.error.__cause__ is None
