@@ -86,7 +86,7 @@ class Listener:
         self._hub = hub
         self._poller = poller
         self._keepalive = keepalive
-        self._handlers = handlers
+        self.handlers = handlers
         self._http = http
         self._tls = tls
         self._new_session_id = new_session_id
@@ -234,7 +234,7 @@ class Listener:
         self._hub.open(session)
         slot = self._keepalive.add(session)
         try:
-            await session.run(self._handlers, data)
+            await session.run(self.handlers, data)
         except Exception:
             _log.exception("session failed", session=session.id, address=link.address)
             session.close(CloseCode.INTERNAL_ERROR, "a fault in the server")

@@ -51,6 +51,7 @@ class Node:
     keepalive: Keepalive
     broker: MemoryBroker
     tracker: PresenceTracker
+    tokens: Tokens
     accounts: Accounts
     http: HttpServer
     listener: Listener
@@ -122,7 +123,7 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
         server_context(config.server.tls),
         lambda: secrets.token_urlsafe(_SESSION_BYTES),
     )
-    node = Node(settings, counters, hub, poller, keepalive, broker, tracker, accounts, http, listener)
+    node = Node(settings, counters, hub, poller, keepalive, broker, tracker, tokens, accounts, http, listener)
     return node
 
 

@@ -71,12 +71,9 @@ class Poller:
 
     async def run(self) -> None:
         """Deliver events until cancelled."""
-        try:
-            while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
-                self._take_events()
-        finally:
-            self._epoll.close()
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            self._take_events()
 
     def _take_events(self) -> None:
         watches = self._watches
