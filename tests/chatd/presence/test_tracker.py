@@ -30,6 +30,7 @@ class FakeStore:
         self.meanwhile: Callable[[], None] = lambda: None
 
     async def save_last_seen(self, seen: Mapping[UserId, int]) -> None:
+        self.meanwhile()
         await trio.lowlevel.checkpoint()
         if self.error is not None:
             raise self.error
@@ -185,7 +186,23 @@ async def test_a_store_that_fails_is_logged_once_and_gets_everything_later(autoj
             node.store.error = None
             await trio.sleep(5)
             assert node.store.seen == {ALICE: 0}
-    assert [(entry["log_level"], entry["error"]) for entry in logs] == [("warning", "disk full")]
+            node.store.error = StoreUnavailable("full again")
+            await node.tracker.states([BOB])
+    assert [(entry["log_level"], entry["error"]) for entry in logs] == [
+        ("warning", "disk full"),
+        ("warning", "full again"),
+    ]
+
+
+async def test_somebody_seen_again_while_last_seen_is_saved_is_saved_again(autojump_clock: MockClock) -> None:
+    node = Node(autojump_clock)
+    node.store.meanwhile = lambda: node.tracker.session_closed(ALICE, "a")
+    async with node.running():
+        node.tracker.session_opened(ALICE, "a")
+        await trio.sleep(6)
+        assert node.store.seen == {ALICE: 0}
+        await trio.sleep(5)
+        assert node.store.seen == {ALICE: 5000}
 
 
 async def test_what_waits_for_a_store_that_fails_is_bounded(autojump_clock: MockClock) -> None:
