@@ -18,7 +18,7 @@ from storage import sqlite_meta as meta_table
 from storage.file_lock import FileLock
 from storage.migrations import migrate, shipped
 from storage.records import DeviceRecord, Membership, Place, Role, StoredMessage, UserRecord
-from storage.sqlite_connection import connect_reader, connect_writer
+from storage.sqlite_connection import connect_reader, connect_writer, create_file
 from storage.sqlite_reader import Readers
 from storage.sqlite_trim import Rule, Trimmer
 from storage.sqlite_writer import Write, Writer
@@ -64,6 +64,7 @@ async def open_sqlite(path: Path, settings: SqliteSettings | None = None) -> Asy
 
 def prepare(path: Path) -> None:
     """Make the database or bring it to this program's schema. The caller holds its lock."""
+    create_file(path)
     connection = connect_writer(path)
     try:
         migrate(connection, shipped(), lambda: int(time.time() * 1000))

@@ -11,6 +11,18 @@ CHECKPOINT_PAGES = 4000  # 16 MiB: a page that is written often goes to the data
 WAL_BYTES = 64 * 1024 * 1024  # a log that grew under a long read is cut back to this
 
 
+def create_file(path: Path) -> None:
+    """Make an empty file that only this user may read, if there is none: it will hold password hashes.
+
+    Raises:
+        StoreUnavailable: It cannot be made.
+    """
+    try:
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: {error.strerror}") from error
+
+
 def connect_writer(path: Path, cache_kib: int = 8192) -> sqlite3.Connection:
     """Open a connection that writes; a commit on it is on disk when it returns.
 

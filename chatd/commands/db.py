@@ -1,0 +1,147 @@
+"""`chatd db`: look after the database."""
+
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from chatd.commands.options import config_option, config_or_exit
+from chatd.config import Config
+from storage import StoreError, sqlite_inspection
+from storage.file_lock import FileLock
+from storage.migrations import applied, migrate, pending, shipped
+from storage.sqlite_backup import backup
+from storage.sqlite_connection import connect_reader, connect_writer, create_file
+
+_SHOWN_HOLES = 20
+
+
+@click.group()
+def db() -> None:
+    """Look after the database of one node (SQLite).
+
+    The file is `store.path` in the folder `server.var` of the configuration. All but `migrate` may be used while chatd
+    serves.
+    """
+
+
+def _database(config: Config) -> Path:
+    return Path(config.server.var) / config.store.path
+
+
+@contextmanager
+def _failures_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except (StoreError, sqlite3.Error) as error:
+        click.echo(f"chatd: {error}", err=True)
+        sys.exit(1)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    if not path.exists():
+        raise StoreError(f"{path} does not exist: `chatd serve` or `chatd db migrate` makes it")
+    with closing(connect_reader(path)) as connection:
+        yield connection
+
+
+@db.command("migrate")
+@config_option
+def migrate_command(path: Path | None) -> None:
+    """Bring the database to the schema of this chatd, or make a new one.
+
+    `chatd serve` does the same when it starts. Make a backup before you change to a newer chatd: there is no way back.
+    """
+    database = _database(config_or_exit(path))
+    with _failures_in_one_line(), FileLock(database):
+        create_file(database)
+        with closing(connect_writer(database)) as connection:
+            made = migrate(connection, shipped(), lambda: int(time.time() * 1000))
+    for migration in made:
+        click.echo(f"applied {migration.number:04}_{migration.name}")
+    if not made:
+        click.echo("the database has this chatd's schema already")
+
+
+@db.command()
+@config_option
+def status(path: Path | None) -> None:
+    """Show the file, its schema version and how much is in it."""
+    database = _database(config_or_exit(path))
+    with _failures_in_one_line(), _reading(database) as connection:
+        waiting = pending(connection, shipped())
+        rows = {
+            "file": str(database.absolute()),
+            "size": f"{_bytes(database):,} bytes",
+            "write-ahead log": f"{_bytes(database.with_name(database.name + '-wal')):,} bytes",
+            "schema version": str(len(applied(connection))),
+            "pending": ", ".join(f"{migration.number:04}_{migration.name}" for migration in waiting) or "nothing",
+        }
+        if not waiting:
+            contents = sqlite_inspection.contents(connection)
+            rows |= {
+                "messages": f"{contents.messages:,}",
+                "channels": f"{contents.channels:,}",
+                "users": f"{contents.users:,}",
+                "devices": f"{contents.devices:,}",
+            }
+    for name, value in rows.items():
+        click.echo(f"{name + ':':<18}{value}")
+
+
+def _bytes(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+@db.command()
+@config_option
+def check(path: Path | None) -> None:
+    """Check that the file is whole and that no durable channel misses a message.
+
+    Reads everything, which takes a while on a large file. Exit code 0 if all is good, else 1 and a line for each fault.
+    """
+    config = config_or_exit(path)
+    with _failures_in_one_line(), _reading(_database(config)) as connection:
+        if pending(connection, shipped()):
+            raise StoreError("the database has an older schema: run `chatd db migrate` first")
+        found = sqlite_inspection.faults(connection)
+        for name, namespace in config.namespaces.items():
+            if namespace.history == "durable":
+                holes = sqlite_inspection.holes(connection, name)
+                found += [str(hole) for hole in islice(holes, _SHOWN_HOLES)]
+    for line in found:
+        click.echo(line, err=True)
+    if found:
+        sys.exit(1)
+    click.echo("the database is whole")
+
+
+@db.command("backup")
+@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@config_option
+def backup_command(target: Path, path: Path | None) -> None:
+    """Copy the database to the new file TARGET while chatd serves.
+
+    TARGET is the state of one moment, and appears only when it is whole. docs/howto/backup.md says how to restore it.
+    """
+    database = _database(config_or_exit(path))
+    with _failures_in_one_line(), _reading(database) as connection, _progress() as progress:
+        backup(connection, target, progress)
+    click.echo(f"{target}: {_bytes(target):,} bytes")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on the terminal's standard error; nothing where that is a file."""
+    columns = (TextColumn("copying"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("copying", total=None)
+        yield lambda copied, total: bar.update(task, completed=copied, total=total)
