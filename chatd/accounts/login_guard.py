@@ -54,17 +54,14 @@ class LoginGuard:
         failures = table.get(key)
         if failures is None:
             return 0.0
-        self._forget_some(failures, now)
-        if failures.count < self._free:
+        count = self._count_now(failures, now)
+        if count < self._free:
             return 0.0
-        delay = min(self._delay * 2.0 ** min(failures.count - self._free, _MAX_DOUBLINGS), self._max_delay)
+        delay = min(self._delay * 2.0 ** min(count - self._free, _MAX_DOUBLINGS), self._max_delay)
         return max(0.0, failures.at + delay - now)
 
-    def _forget_some(self, failures: _Failures, now: float) -> None:
-        quiet = int((now - failures.at) // self._max_delay)
-        if quiet > 0:
-            failures.count = max(0, failures.count - quiet)
-            failures.at += quiet * self._max_delay
+    def _count_now(self, failures: _Failures, now: float) -> int:
+        return max(0, failures.count - int((now - failures.at) // self._max_delay))
 
     def _count(self, table: OrderedDict[str, _Failures], key: str, now: float) -> None:
         failures = table.get(key)
@@ -73,6 +70,6 @@ class LoginGuard:
             if len(table) > self._tracked:
                 table.popitem(last=False)
             return
-        failures.count += 1
+        failures.count = self._count_now(failures, now) + 1
         failures.at = now
         table.move_to_end(key)
