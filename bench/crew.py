@@ -6,6 +6,7 @@ with the one before it: when they are equal, and the reader stands where the pie
 every message in it. Everything else takes the long way through `Scan`.
 """
 
+import re
 import select
 import time
 from collections import Counter
@@ -27,6 +28,8 @@ _READ = select.EPOLLIN | select.EPOLLET  # without the edge, epoll asks every so
 _TICK_SECONDS = 0.25
 _FLUSH_READS = 50_000
 _PORTS_PER_SOURCE = 20_000
+_ERROR_CHARACTERS = 200
+_ID = re.compile(r'"id":[0-9]+,')
 
 now_ns = time.monotonic_ns
 
@@ -323,7 +326,7 @@ class Crew:
         """Count acks, and give each writer its next sends in one write."""
         scan = self._scan
         for error in scan.errors:
-            self.totals.errors[error.decode(errors="replace")[:200]] += 1
+            self.totals.errors[_without_id(error)] += 1
         acked: list[int] = []
         for answer in scan.answers:
             sent_at = connection.pending.pop(answer, None)
@@ -426,3 +429,8 @@ class Crew:
         if now >= self._next_tick:
             self._next_tick = now + int(_TICK_SECONDS * 1e9)
         self._tick(delivered, acked)
+
+
+def _without_id(error: bytes) -> str:
+    """Return an error's text without the command's id, so that equal ones are counted together."""
+    return _ID.sub("", error.decode(errors="replace"))[:_ERROR_CHARACTERS]

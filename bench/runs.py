@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.bed import run_round
 from bench.cores import Cores
 from bench.results import Result, machine
-from bench.scenarios import AnyScenario
+from bench.scenarios import AnyScenario, Dm
 from bench.servers import CONFIG
 from bench.targets import Launch
 from bench.watch import Show
@@ -33,8 +33,9 @@ def run(name: str, scenario: AnyScenario, launches: Sequence[Launch], plan: Plan
         machine=machine() | {"server_and_generator_share_a_core": plan.cores.are_shared},
         config=plan.config.read_text("utf-8"),
     )
+    accounts = scenario.accounts() if isinstance(scenario, Dm) else []
     for _ in range(plan.rounds):
         for launch in launches:
-            with launch(plan.cores.server) as server:
+            with launch(plan.cores.server, accounts) as server:
                 result.rounds.append(run_round(scenario, server, plan.cores, plan.body_bytes, show))
     return result

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import procfs
+from bench.accounts import make_accounts
 from bench.cores import children_on
 from bench.dialects import Centrifugo, ChatdJson, Dialect
 from chatd import __version__
@@ -63,9 +64,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def chatd(run: str, core: int | None, config: Path = CONFIG) -> Iterator[Server]:
-    """Run chatd with the bench's configuration in a directory of its own, on a port of its own."""
+def chatd(run: str, core: int | None, config: Path, accounts: Sequence[str]) -> Iterator[Server]:
+    """Run chatd in a directory of its own, on a port of its own, with these accounts."""
     with tempfile.TemporaryDirectory(prefix="chatd-bench-") as var:
+        if accounts:
+            make_accounts(Path(var), accounts)
         process, address = start_chatd(Path(var), core, config)
         try:
             yield Server(
@@ -75,7 +78,7 @@ def chatd(run: str, core: int | None, config: Path = CONFIG) -> Iterator[Server]
             stop(process)
 
 
-def start_chatd(var: Path, core: int | None, config: Path = CONFIG) -> tuple[subprocess.Popen[bytes], tuple[str, int]]:
+def start_chatd(var: Path, core: int | None, config: Path) -> tuple[subprocess.Popen[bytes], tuple[str, int]]:
     """Start chatd on any free port; return when it told its address.
 
     Raises:

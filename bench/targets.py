@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from bench.dialects import DIALECTS
 from bench.loopback import check_target, parse_address
 from bench.servers import CONFIG, Server
 
-Launch = Callable[[int | None], contextlib.AbstractContextManager[Server]]
-"""Brings a server up on a core, for one round."""
+Launch = Callable[[int | None, Sequence[str]], contextlib.AbstractContextManager[Server]]
+"""Brings a server up on a core, for one round, with accounts of these names where it wants accounts."""
 
 
 class UnknownPeer(Exception):
@@ -45,13 +45,13 @@ class Target:
         return launches
 
     def _own(self) -> Launch:
-        return lambda core: servers.chatd(new_run(), core, self.config)
+        return lambda core, accounts: servers.chatd(new_run(), core, self.config, accounts)
 
     def _peer(self) -> Launch:
         name, separator, binary = self.peer.partition("=")
         if name != "centrifugo" or not separator:
             raise UnknownPeer(f"--peer {self.peer}: give centrifugo=PATH_OF_ITS_BINARY")
-        return lambda core: servers.centrifugo(binary, new_run(), core)
+        return lambda core, accounts: servers.centrifugo(binary, new_run(), core)
 
     def _given(self) -> Launch:
         address = check_target(*parse_address(self.address), self.allow_remote)
@@ -59,8 +59,8 @@ class Target:
 
 
 @contextlib.contextmanager
-def _attached(target: Target, address: tuple[str, int], core: int | None) -> Iterator[Server]:
-    """Use a server that runs already; it stays on the cores it has."""
+def _attached(target: Target, address: tuple[str, int], core: int | None, accounts: Sequence[str]) -> Iterator[Server]:
+    """Use a server that runs already; it stays on the cores it has, and keeps the accounts it has."""
     dialect = DIALECTS[target.speaks](new_run())
     secret = servers.load_secret(Path(target.secret_file)) if target.secret_file else b""
     yield Server(f"{target.speaks} at {target.address}", "", dialect, address, target.pid, secret)

@@ -6,6 +6,8 @@ from rich.table import Table
 from bench.report.words import spread_text, title
 from bench.results import Result
 
+_MOST_ERRORS = 5
+
 
 def show(result: Result, console: Console) -> None:
     """Print figures, checks and warnings."""
@@ -36,7 +38,10 @@ def remarks(result: Result) -> list[str]:
             if not one.checks.is_good:
                 wrong = ", ".join(f"{count} {what}" for what, count in one.checks._asdict().items() if count)
                 lines.append(f"WRONG {place}: {wrong}")
-            lines += [f"{place}: {count} × {error}" for error, count in one.errors.items()]
+            errors = sorted(one.errors.items(), key=lambda error: -error[1])
+            lines += [f"{place}: {count} × {error}" for error, count in errors[:_MOST_ERRORS]]
+            if len(errors) > _MOST_ERRORS:
+                lines.append(f"{place}: and {len(errors) - _MOST_ERRORS} other errors")
             lines += [f"{place}: {note}" for note in one.notes]
         if any(one.generator_limited for one in rounds):
             lines.append(f"{target}: the load generator was the limit, not the server; rates are lower bounds")

@@ -16,12 +16,18 @@ class Dm:
     rate: float = 0.0
     seconds: float = 5.0
 
+    def accounts(self) -> list[str]:
+        """Return the users who must exist."""
+        return [name for pair in self._pairs() for name in pair]
+
     def __call__(self, bed: Bed) -> None:
         """Run it."""
         seats = []
-        for index in range(self.clients):
-            sender, reader = f"sender{index}", f"reader{index}"
+        for sender, reader in self._pairs():
             channel = direct_channel(UserId(sender), UserId(reader))
             seats += [bed.seat(sender, writes=channel), bed.seat(reader, reads=channel)]
         bed.open(seats)
         bed.report(bed.measure(Pace(rate=self.rate) if self.rate else Pace(in_flight=self.in_flight), self.seconds))
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        return [(f"sender{index}", f"reader{index}") for index in range(self.clients)]
