@@ -16,7 +16,7 @@ from chatd.commands.options import config_option, config_or_exit
 from chatd.config import Config
 from storage import StoreError, sqlite_inspection
 from storage.file_lock import FileLock
-from storage.migrations import applied, migrate, pending, shipped
+from storage.migrations import Migration, applied, migrate, pending, shipped
 from storage.sqlite_backup import backup
 from storage.sqlite_connection import connect_reader, connect_writer, create_file
 
@@ -40,7 +40,7 @@ def _database(config: Config) -> Path:
 def _failures_in_one_line() -> Iterator[None]:
     try:
         yield
-    except (StoreError, sqlite3.Error) as error:
+    except (StoreError, sqlite3.Error, OSError) as error:
         click.echo(f"chatd: {error}", err=True)
         sys.exit(1)
 
@@ -61,14 +61,20 @@ def migrate_command(path: Path | None) -> None:
     `chatd serve` does the same when it starts. Make a backup before you change to a newer chatd: there is no way back.
     """
     database = _database(config_or_exit(path))
-    with _failures_in_one_line(), FileLock(database):
-        create_file(database)
-        with closing(connect_writer(database)) as connection:
-            made = migrate(connection, shipped(), lambda: int(time.time() * 1000))
+    with _failures_in_one_line():
+        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = _migrate(database)
     for migration in made:
         click.echo(f"applied {migration.number:04}_{migration.name}")
     if not made:
         click.echo("the database has this chatd's schema already")
+
+
+def _migrate(database: Path) -> list[Migration]:
+    with FileLock(database):
+        create_file(database)
+        with closing(connect_writer(database)) as connection:
+            return migrate(connection, shipped(), lambda: int(time.time() * 1000))
 
 
 @db.command()
