@@ -5,7 +5,7 @@ there are readers: what one turn brought a channel is one write for each of them
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from chatd.config import Namespace
 from chatd.event import frame
@@ -59,28 +59,30 @@ class Channel:
         return pending[-1:] if self.namespace.conflate else pending
 
 
-def send_out(channel: Channel, events: list[Outgoing], format_: Format, readers: tuple[Session, ...]) -> None:
-    """Send events to readers of one format. Never waits; a reader that cannot take them queues them or is cut off.
+def send_out(channel: Channel, events: list[Outgoing], format_: Format, readers: Sequence[Session]) -> int:
+    """Send events to readers of one format; return how many bytes that is for all of them together.
 
-    This is the hot path: one iteration of `_send_to_all` is one delivery.
+    Never waits; a reader that cannot take them queues them or is cut off. This is the hot path: one iteration of
+    `_send_to_all` is one delivery.
     """
     frames = [frame(event, format_) for event, _ in events]
     data = frames[0] if len(frames) == 1 else b"".join(frames)
     if channel.namespace.conflate:
         _send_newest(channel.name, data, readers)
-        return
+        return len(data) * len(readers)
     origins = {origin for _, origin in events if origin}
     if not origins:
-        _send_to_all(data, readers)
-        return
-    _send_to_all(data, (reader for reader in readers if reader.id not in origins))
+        return _send_to_all(data, readers)
+    sent = _send_to_all(data, [reader for reader in readers if reader.id not in origins])
     for reader in readers:
         if reader.id in origins:
             own = b"".join(data for data, (_, origin) in zip(frames, events, strict=True) if origin != reader.id)
-            _send_to_all(own, (reader,) if own else ())
+            if own:
+                sent += _send_to_all(own, (reader,))
+    return sent
 
 
-def _send_to_all(data: bytes, readers: Iterable[Session]) -> None:
+def _send_to_all(data: bytes, readers: Sequence[Session]) -> int:
     size = len(data)
     for reader in readers:
         try:
@@ -92,9 +94,10 @@ def _send_to_all(data: bytes, readers: Iterable[Session]) -> None:
         else:
             if sent != size:
                 reader.start_queue(data, sent)
+    return size * len(readers)
 
 
-def _send_newest(topic: str, data: bytes, readers: tuple[Session, ...]) -> None:
+def _send_newest(topic: str, data: bytes, readers: Sequence[Session]) -> None:
     for reader in readers:
         if reader.outbox_bytes:
             reader.queue_newest(data, topic)

@@ -1,6 +1,7 @@
 """What happens to a connection before anybody knows what it wants: its address, its limits, TLS, its first request."""
 
 import socket
+from math import ceil
 
 import msgspec
 import structlog
@@ -141,7 +142,7 @@ class Doorman:
 
 
 def _refuse(refusal: Refusal) -> Rejected:
-    seconds = max(1, round(refusal.retry_after))
+    seconds = max(1, ceil(refusal.retry_after))
     reason = f"too many connections from this address ({refusal.reason})"
     return reject(429, reason, ErrorCode.RATE_LIMITED, [("Retry-After", str(seconds))])
 

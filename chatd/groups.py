@@ -57,7 +57,7 @@ class Groups:
         return roles
 
     async def for_writing(self, principal: Principal, address: Address) -> Collection[UserId]:
-        """Return who may write; the first message of a direct chat makes the chat."""
+        """Return the members, who may write and get what is written; the first message of a direct chat makes it."""
         roles = self._members.known(address)
         if roles is None:
             roles = await self._members.get(address)
@@ -66,14 +66,6 @@ class Groups:
         if not roles and principal.user in address.pair:
             await self._begin_direct(principal, address, address.pair)
         return address.pair
-
-    def audience(self, address: Address, also: Iterable[UserId]) -> Iterable[UserId]:
-        """Return who gets a message of the channel. Never waits: who published it has looked the members up."""
-        if address.pair is not None:
-            # Writing to oneself is a chat with one.
-            return dict.fromkeys(address.pair)
-        roles = self._members.known(address) or {}
-        return [*roles, *also] if also else roles
 
     async def memberships(self, principal: Principal, since: int, limit: int) -> list[Membership]:
         """Return the principal's member channels, the newest first."""
@@ -132,13 +124,14 @@ class Groups:
     async def _tell(
         self, principal: Principal, address: Address, put: Mapping[UserId, Role], remove: Collection[UserId]
     ) -> None:
+        members = await self._members.get(address)
         draft = Draft(
             channel=address.name,
             sender=principal.user,
             key=f"members-{self._new_key()}",
             body=json_body({"put": put, "remove": list(remove)}),
             kind=MEMBERS_KIND,
-            also=tuple(remove),
+            audience=[*members, *remove],
         )
         await self.broker.publish([draft])
 

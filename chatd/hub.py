@@ -247,7 +247,7 @@ class Hub:
         """
         self._begin(channel)
         while channel.slices:
-            send_out(channel, *channel.slices.popleft())
+            self.counters.bytes_out += send_out(channel, *channel.slices.popleft())
             if channel.slices:
                 await trio.lowlevel.checkpoint()
         self._forget_if_empty(channel)
@@ -255,7 +255,7 @@ class Hub:
     def _send_now(self, channel: Channel) -> None:
         self._begin(channel)
         while channel.slices:
-            send_out(channel, *channel.slices.popleft())
+            self.counters.bytes_out += send_out(channel, *channel.slices.popleft())
 
     def _begin(self, channel: Channel) -> None:
         """Turn what waits in a channel into slices of work."""

@@ -104,6 +104,7 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
     handlers = Handlers(hub, router, greeting, reading, groups, directory, tracker)
 
     addresses = AddressLimiter(config.limits)
+    settings.on_replaced.append(lambda new: addresses.reload(new.limits))
     metrics = Metrics(counters, {"hub": hub.statistics, "broker": broker.statistics, "store": store.statistics})
     realtime = NodeRealtime(router, reading, groups, directory, lambda: node.leaving)
     app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render))

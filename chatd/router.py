@@ -107,6 +107,7 @@ class Router:
             body=body,
             retry=retry,
             origin="" if address.namespace.echo else origin,
+            audience=members,
         )
 
     async def publish(
@@ -127,8 +128,7 @@ class Router:
 
     def deliver(self, message: StoredMessage, draft: Draft) -> None:
         """Take a message that has its place to this node's sessions. Called by the broker; never waits."""
-        address = self._directory.find(message.channel)
-        if address.is_member_channel:
-            self._hub.deliver_to(self._groups.audience(address, draft.also), message, draft.origin)
+        if draft.audience:
+            self._hub.deliver_to(draft.audience, message, draft.origin)
         else:
-            self._hub.deliver(address.name, message, draft.origin)
+            self._hub.deliver(message.channel, message, draft.origin)

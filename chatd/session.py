@@ -246,6 +246,7 @@ class Session:
         self._held = None
         self.send = self.link.send
         data = held[0] if len(held) == 1 else b"".join(held)
+        self.hub.counters.bytes_out += len(data)
         try:
             sent = self.send(data)
         except BlockingIOError:

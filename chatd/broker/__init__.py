@@ -3,7 +3,7 @@
 Adapters: `chatd.broker.memory` for one node. Every adapter passes tests/contracts/broker.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,8 +18,8 @@ from storage.records import Place, StoredMessage
 class Draft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A message that has no place yet.
 
-    `origin` names the session that must not get its own message back. `also` are users who get the message of a
-    member channel though they are no members: those who were just taken out of it.
+    `origin` names the session that must not get its own message back. `audience` are the users who get the message of
+    a member channel: its members at the moment of writing, and those who were just taken out of it.
     """
 
     channel: ChannelName
@@ -29,7 +29,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: str = ""
     retry: bool = False
     origin: str = ""
-    also: tuple[UserId, ...] = ()
+    audience: Collection[UserId] = ()
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):

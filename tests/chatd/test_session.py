@@ -76,7 +76,15 @@ async def test_an_unknown_command_is_refused_by_its_id(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"[]", b"nonsense", b'{"type":"ping"}', b'{"id":-1,"type":"ping"}', b"[" * 60_000, b'{"id":1.5,"type":"ping"}'],
+    [
+        b"",
+        b"[]",
+        b"nonsense",
+        b'{"type":"ping"}',
+        b'{"id":-1,"type":"ping"}',
+        b"[" * 60_000,
+        b'{"id":1.5,"type":"ping"}',
+    ],
 )
 async def test_what_has_no_id_to_answer_to_ends_the_session(rig: Rig, payload: bytes) -> None:
     device = await rig.enter("alice")
