@@ -125,7 +125,8 @@ async def test_resuming_while_somebody_writes_misses_and_repeats_nothing(tmp_pat
 async def test_a_cursor_of_a_channel_that_may_not_be_read_any_more_ends_only_that(rig: Rig) -> None:
     await rig.register("alice", "bob", "eve")
     alice = await rig.enter("alice")
-    await alice.ask(type="create", channel="group:g", members=["bob"])
+    await alice.say({"type": "create", "channel": "group:g", "members": ["bob"]})
+    assert {(await alice.hear())["type"], (await alice.hear())["type"]} == {"message", "ok"}
     device, answer = await reconnect(rig, "eve", {"group:g": ["e", 1], "nowhere:x": ["e", 1]})
     assert (answer["type"], answer["resumed"]) == ("connected", {})
     lost = [await device.hear(), await device.hear()]
