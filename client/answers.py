@@ -40,7 +40,7 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True)
 class UserState:
-    """`online`, `away` or `offline`, and for offline users when they were last there."""
+    """`online`, `away` or `offline`, and since when, or for `offline` when the user was last there."""
 
     user: str
     state: str

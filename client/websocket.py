@@ -112,6 +112,9 @@ class WebSocket(trio_websocket.WebSocketConnection):
         """Say goodbye, and close the stream whether or not it is answered in time; also when cancelled."""
         with trio.CancelScope(deadline=trio.current_time() + seconds, shield=True):
             await self.aclose(code)
+        # trio-websocket leaves the stream open when the other side went first.
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(self._heard)
 
 
 def retry_after(refusal: trio_websocket.ConnectionRejected) -> float | None:
