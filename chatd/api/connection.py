@@ -21,7 +21,7 @@ from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.typing import AppWrapper, ConnectionState, H11SendableEvent
 
 from chatd.api.problems import code_of_status, problem, problem_headers
 
@@ -146,8 +146,23 @@ class Connection:
 class Http1(H11Protocol):
     """HTTP/1.1 that never becomes anything else: an `Upgrade` is ignored, as RFC 9110 section 7.8 allows."""
 
+    _held = b""
+
     async def _check_protocol(self, event: h11.Request) -> None:
         """Stay with HTTP/1.1."""
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        """Write a part of an answer. Its head waits for the first part of the body: one write instead of two."""
+        try:
+            data = self.connection.send(event)
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        data = self._held + data
+        self._held = data if isinstance(event, h11.Response) else b""
+        if data and not self._held:
+            await self.send(RawData(data))
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Send a part of an answer. One that comes before its request is complete is the last of the connection."""
