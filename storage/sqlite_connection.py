@@ -39,6 +39,7 @@ def connect_writer(path: Path, cache_kib: int = 8192) -> sqlite3.Connection:
         "rwc",
         "PRAGMA journal_mode = WAL",
         "PRAGMA synchronous = FULL",
+        "PRAGMA fullfsync = ON",  # macOS: an ordinary fsync leaves the data in the drive's cache
         "PRAGMA foreign_keys = ON",
         f"PRAGMA cache_size = {-cache_kib}",
         f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
