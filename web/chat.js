@@ -66,6 +66,9 @@ export class Chat {
     addEventListener("hashchange", () => this.#follow(), { signal });
     addEventListener("offline", () => client.networkLost(), { signal });
     addEventListener("online", () => client.retryNow(), { signal });
+    // A page left by a link may be kept, frozen, with its connection open; others would see its user as there.
+    addEventListener("pagehide", () => client.stop(), { signal });
+    addEventListener("pageshow", (event) => event.persisted && client.start(), { signal });
     document.addEventListener("visibilitychange", () => this.#onVisible(), { signal });
     byId("back-button", HTMLButtonElement).addEventListener("click", () => go(""), { signal });
   }

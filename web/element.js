@@ -70,10 +70,15 @@ export function byId(id, type) {
  */
 export function avatar(name) {
   const made = element("span", { class: "avatar", "aria-hidden": "true" }, initials(name));
-  let hash = 0;
-  for (const letter of name) hash = (hash * 31 + (letter.codePointAt(0) ?? 0)) % 360;
-  made.style.setProperty("--hue", String(hash));
+  made.style.setProperty("--hue", String(hue(name)));
   return made;
+}
+
+/** @param {string} name */
+function hue(name) {
+  let hash = 0;
+  for (const letter of name) hash = (hash * 31 + (letter.codePointAt(0) ?? 0)) % 65521;
+  return (hash * 137) % 360; // steps of the golden angle: names that differ little differ in colour
 }
 
 /** @param {string} name */

@@ -13,27 +13,18 @@ const session = new Session();
 const welcome = new WelcomeView((login) => session.begin(login));
 /** @type {Chat | null} */
 let chat = null;
-let notice = "";
 
 /** Show what fits the session as it is now. */
 function render() {
   chat?.close();
   chat = null;
   if (!session.user) {
-    welcome.show(notice);
-    notice = "";
+    welcome.show(session.reason);
     return;
   }
   welcome.hide();
   if (location.hash.length < 2 && WIDE.matches) history.replaceState(null, "", `#${FIRST_CHANNEL}`);
-  chat = new Chat(session, { onSignedOut: signOut, onAccount: () => void makeAccount() });
-}
-
-/** @param {string} reason */
-function signOut(reason) {
-  notice = reason;
-  if (session.user) session.end();
-  else render();
+  chat = new Chat(session, { onSignedOut: (reason) => session.end(reason), onAccount: () => void makeAccount() });
 }
 
 async function logOut() {

@@ -7,11 +7,14 @@
  */
 
 import * as api from "./api.js";
+import { ErrorCode } from "./codes.js";
 import { SignedOut } from "./protocol.js";
 
 /** @typedef {{user: string, device: string, access: string, refresh: string | null, ends: number}} Kept */
 
 const STORED = "chatd.session";
+/** @type {number[]} */
+const FINAL = [ErrorCode.BAD_TOKEN, ErrorCode.TOKEN_EXPIRED, ErrorCode.REVOKED];
 const EARLY_MS = 20_000; // a token that ends so soon is renewed now
 
 export class Session extends EventTarget {
@@ -19,9 +22,13 @@ export class Session extends EventTarget {
     super();
     /** @type {Kept | null} */
     this.kept = read();
+    /** why nobody is logged in any more */
+    this.reason = "";
     addEventListener("storage", (event) => {
       if (event.key === STORED || event.key === null) this.#adopt(read());
     });
+    // A page that comes back from being frozen was told nothing.
+    addEventListener("pageshow", (event) => event.persisted && this.#adopt(read()));
   }
 
   get user() {
@@ -54,10 +61,13 @@ export class Session extends EventTarget {
     return kept;
   }
 
-  /** Forget it here, in every tab. */
-  end() {
+  /**
+   * Forget it here, in every tab.
+   * @param {string} [reason] what to tell the person
+   */
+  end(reason = "") {
     localStorage.removeItem(STORED);
-    this.#adopt(null);
+    this.#adopt(null, reason);
   }
 
   /** Tell the server too; it forgets the device even if this fails, when its tokens end. */
@@ -99,15 +109,14 @@ export class Session extends EventTarget {
       return kept;
     }
     if (!kept.refresh) {
-      this.end();
-      throw new SignedOut("Your time as a guest is over. Come in again!");
+      throw this.#over("Your time as a guest is over. Come in again!");
     }
     try {
       return this.begin(await api.refresh(kept.refresh));
     } catch (error) {
-      if (!(error instanceof api.Problem) || error.status >= 500 || error.status === 429) throw error;
-      this.end();
-      throw new SignedOut("You were logged out on this device.");
+      // Anything else may be a proxy's answer, or pass.
+      if (!(error instanceof api.Problem) || !FINAL.includes(error.code)) throw error;
+      throw this.#over("You were logged out on this device.");
     }
   }
 
@@ -120,10 +129,20 @@ export class Session extends EventTarget {
     return navigator.locks ? await navigator.locks.request(STORED, work) : await work();
   }
 
-  /** @param {Kept | null} kept */
-  #adopt(kept) {
+  /** @param {string} reason */
+  #over(reason) {
+    this.end(reason);
+    return new SignedOut(reason);
+  }
+
+  /**
+   * @param {Kept | null} kept
+   * @param {string} [reason]
+   */
+  #adopt(kept, reason = "") {
     const before = this.user;
     this.kept = kept;
+    this.reason = reason;
     if (this.user !== before) this.dispatchEvent(new Event("change"));
   }
 }

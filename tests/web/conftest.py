@@ -1,0 +1,109 @@
+"""Browsers and a node for the tests of the page. Each test has a node, so each has an origin and storage of its own."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+
+from tests.web.node import Node
+from tests.web.window import Window
+
+PROGRAMS = {"chromium": "chromium", "chromedriver": "chromium-driver"}  # by the Debian package that has them
+ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1200,900",
+)
+BROWSERS = 2
+
+OpenWindow = Callable[[], Window]
+
+
+@pytest.fixture(scope="session")
+def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Chrome]]:
+    """Two browsers that share nothing, for all tests of the page."""
+    missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    if missing:
+        message = f"the tests of the page need a browser: apt-get install {' '.join(missing)}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    started: list[Chrome] = []
+    try:
+        for number in range(BROWSERS):
+            started += [_start_browser(tmp_path_factory.mktemp(f"browser{number}"))]
+        yield started
+    finally:
+        for driver in started:
+            driver.quit()
+
+
+@pytest.fixture(scope="session")
+def calm_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A running node for tests that only read its files."""
+    running = Node(tmp_path_factory.mktemp("calm") / "var", {})
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """A running node with an empty store."""
+    running = Node(tmp_path / "var", {"CHATD_PRESENCE__GRACE_SECONDS": "0.2", "CHATD_SERVER__DRAIN_SECONDS": "0.2"})
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def windows(drivers: list[Chrome], node: Node) -> Iterator[list[Window]]:
+    """A window in each browser. At the end no console may have an error in it."""
+    opened = [Window(driver, node.url) for driver in drivers]
+    yield opened
+    complaints = [complaint for window in opened for complaint in window.complaints()]
+    for driver in drivers:
+        for extra in driver.window_handles[1:]:
+            driver.switch_to.window(extra)
+            driver.close()
+        driver.switch_to.window(driver.window_handles[0])
+        driver.get("about:blank")
+    assert complaints == []
+
+
+@pytest.fixture
+def alice(windows: list[Window]) -> Window:
+    """The window of somebody with an account."""
+    windows[0].register("alice")
+    return windows[0]
+
+
+@pytest.fixture
+def bob(windows: list[Window]) -> Window:
+    """The window of somebody else with an account, in another browser."""
+    windows[1].register("bob")
+    return windows[1]
+
+
+def _start_browser(profile: Path) -> Chrome:
+    options = ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return Chrome(options=options, service=Service(shutil.which("chromedriver")))
