@@ -201,6 +201,26 @@ def aims(peer: str, rounds: int, seconds: float, only: str, results: Path | None
         raise SystemExit(1)
 
 
+@bench.command()
+@click.option("--save", is_flag=True, help="Make today's costs the baseline.")
+def micro(save: bool) -> None:
+    """Measure codec, frames, fan-out and router in isolation, beside the stored baseline."""
+    from rich.console import Console
+
+    from bench.micro import baseline
+    from bench.micro.cases import cases
+    from bench.micro.clock import measure
+    from bench.micro.routing import route
+
+    costs = {case.name: measure(case.function, case.calls) for case in cases()} | route()
+    before = baseline.load()
+    Console().print(baseline.as_table(costs, before))
+    if save:
+        baseline.save(costs)
+    elif slower := baseline.slower(costs, before):
+        raise click.ClickException("slower than before: " + ", ".join(slower))
+
+
 def _scenario(name: str, options: dict[str, Any]) -> None:
     """Run a scenario, show its result and write its files; exit with 1 when a delivery was wrong."""
     from rich.console import Console

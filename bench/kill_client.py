@@ -1,6 +1,8 @@
 """A client of the kill test: a trio socket, frames by the project's own codec, and a ledger that it fills."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -32,62 +34,64 @@ class KillClient:
         self._address = address
         self._sign = sign
         self._reader = FrameReader(_LIMITS, masked=False)
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: deque[dict[str, Any]] = deque()
         self._asked = 0
 
     async def write_until_cut(self, in_flight: int, answered: Callable[[], None]) -> None:
         """Resend what is open, then keep so many sends unanswered until the connection is cut; tell of each answer."""
-        try:
-            await self._connect(self._ledger.writer)
-            await self._resend()
-            while len(self._ledger.open) < in_flight:
-                await self._send(self._ledger.next_key(), retry=False)
-            async for answer in self._objects():
-                await self._answered(answer)
-                answered()
-                if len(self._ledger.open) < in_flight:
+        with suppress(*_CUT):
+            async with self._connected(self._ledger.writer):
+                await self._resend()
+                while len(self._ledger.open) < in_flight:
                     await self._send(self._ledger.next_key(), retry=False)
-        except _CUT:
-            return
+                while True:
+                    await self._answered(await self._hear())
+                    answered()
+                    if len(self._ledger.open) < in_flight:
+                        await self._send(self._ledger.next_key(), retry=False)
 
     async def read_until_cut(self) -> None:
         """Note every message that the reader is given."""
-        try:
-            await self._connect(self._ledger.reader)
-            async for event in self._objects():
-                if event["type"] == "message":
-                    self._ledger.seen[event["seq"]] = event["key"]
-        except _CUT:
-            return
+        with suppress(*_CUT):
+            async with self._connected(self._ledger.reader):
+                while True:
+                    event = await self._hear()
+                    if event["type"] == "message":
+                        self._ledger.seen[event["seq"]] = event["key"]
 
     async def resend_open(self) -> None:
         """Resend what is open and return when all of it is acknowledged."""
-        await self._connect(self._ledger.writer)
-        await self._resend()
-        if self._ledger.open:
-            async for answer in self._objects():
-                await self._answered(answer)
-                if not self._ledger.open:
-                    break
-        await self._stream.aclose()
+        async with self._connected(self._ledger.writer):
+            await self._resend()
+            while self._ledger.open:
+                await self._answered(await self._hear())
 
     async def read_history(self) -> list[Row]:
         """Read the channel from its beginning, page by page."""
-        await self._connect(self._ledger.writer)
         rows: list[Row] = []
         more = True
-        while more:
-            after = rows[-1].seq if rows else 0
-            page = await self._ask({"type": "history", "channel": self._ledger.channel, "after": after, "limit": _PAGE})
-            rows += [Row(one["epoch"], one["seq"], one["key"]) for one in page["messages"]]
-            more = page["more"]
-        await self._stream.aclose()
+        async with self._connected(self._ledger.writer):
+            while more:
+                after = rows[-1].seq if rows else 0
+                asked = {"type": "history", "channel": self._ledger.channel, "after": after, "limit": _PAGE}
+                page = await self._ask(asked)
+                rows += [Row(one["epoch"], one["seq"], one["key"]) for one in page["messages"]]
+                more = page["more"]
         return rows
 
     # The connection.
 
-    async def _connect(self, user: str) -> None:
+    @asynccontextmanager
+    async def _connected(self, user: str) -> AsyncIterator[None]:
+        """Be connected as this user; the socket is closed at once on the way out."""
         self._stream = await trio.open_tcp_stream(*self._address)
+        try:
+            await self._greet(user)
+            yield
+        finally:
+            self._stream.socket.close()
+
+    async def _greet(self, user: str) -> None:
         await self._stream.send_all(upgrade_request(ChatdJson(""), f"{self._address[0]}:{self._address[1]}"))
         head = b""
         while b"\r\n\r\n" not in head:
@@ -104,14 +108,13 @@ class KillClient:
     async def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         """Say a command and return its answer; events before it are dropped."""
         self._asked += 1
-        number = self._asked
-        await self._say(command, number)
-        async for said in self._objects():
-            if said.get("id") == number:
+        await self._say(command, self._asked)
+        while True:
+            said = await self._hear()
+            if said.get("id") == self._asked:
                 if said["type"] == "error":
                     raise Refused(f"{command['type']}: {said['code']} {said['reason']}")
                 return said
-        raise trio.BrokenResourceError
 
     async def _resend(self) -> None:
         """Send what is open once more, in the order of the first sends."""
@@ -133,15 +136,18 @@ class KillClient:
             if opcode == Opcode.TEXT:
                 self._waiting.append(msgspec.json.decode(payload))
 
-    async def _objects(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what the server says until the connection is cut."""
-        while True:
-            while self._waiting:
-                yield self._waiting.pop(0)
+    async def _hear(self) -> dict[str, Any]:
+        """Return the next thing that the server says.
+
+        Raises:
+            BrokenResourceError: The connection was cut.
+        """
+        while not self._waiting:
             data = await self._stream.receive_some(_READ_BYTES)
             if not data:
                 raise trio.BrokenResourceError
             self._feed(data)
+        return self._waiting.popleft()
 
     async def _answered(self, answer: dict[str, Any]) -> None:
         """Note an acknowledgement; send again what the server asks to be sent again."""
