@@ -42,6 +42,8 @@ def _copy(source: sqlite3.Connection, target: Path, progress: Progress) -> None:
     copy = sqlite3.connect(target)
     try:
         source.backup(copy, pages=STEP_PAGES, progress=lambda _, left, total: progress(total - left, total))
+        # One file that can be read where nothing can be written; a node that opens it turns the log on again.
+        copy.execute("PRAGMA journal_mode = DELETE")
     finally:
         copy.close()
         source.execute("ROLLBACK")

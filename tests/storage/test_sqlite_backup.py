@@ -72,6 +72,16 @@ def test_only_the_owner_may_read_a_backup(database: Path, tmp_path: Path) -> Non
     assert stat.S_IMODE((tmp_path / "copy").stat().st_mode) == 0o600
 
 
+def test_reading_a_backup_makes_no_files_beside_it(database: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    with closing(connect_reader(database)) as source:
+        backup(source, folder / "copy", lambda *_: None)
+    with closing(connect_reader(folder / "copy")) as copy:
+        assert messages_table.history(copy, ROOM, None, None, 1) == messages(500, 500)
+        assert [file.name for file in folder.iterdir()] == ["copy"]
+
+
 def test_a_backup_overwrites_nothing(database: Path, tmp_path: Path) -> None:
     (tmp_path / "copy").write_text("mine")
     with closing(connect_reader(database)) as source, pytest.raises(StoreError, match="exists already"):
