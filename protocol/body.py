@@ -3,14 +3,20 @@
 A body is never looked into. JSON and MessagePack do not hold quite the same values; where they differ, the way from
 one to the other is fixed here, total (it cannot fail for a body that was accepted) and always the same:
 
-    MessagePack → JSON   binary becomes base64 text, NaN and infinities become null, keys become text
-    JSON → MessagePack   integers beyond 64 bits become floats
+    MessagePack → JSON   binary and extensions become base64 text, timestamps RFC 3339 text, NaN and infinities null;
+                         keys that are no text become the text that JSON has for them
+    JSON → MessagePack   integers beyond 64 bits become floats, numbers beyond the floats infinities
 """
 
 import base64
 import json
 import math
+import re
+from collections.abc import Iterable
+from datetime import datetime
 from enum import IntEnum
+from itertools import accumulate, chain
+from typing import Any
 
 import msgspec
 
@@ -26,7 +32,21 @@ class BodyError(ValueError):
     """The bytes are no object of this encoding that every reader could be given."""
 
 
-_JSON_OBJECT = ord("{")
+MAX_DEPTH = 100
+"""How many objects and arrays of a body may be inside each other.
+
+The interpreter bounds recursion, and where it does depends on who calls: a body that could just be read in one place
+could not be converted in another.
+"""
+
+# Keeps what opens (1) and closes (-1, as a signed byte) of a JSON text that has no strings any more.
+_STEPS = bytes.maketrans(b"{[}]", b"\x01\x01\xff\xff")
+_NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"{[}]")))
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+
+_CONTAINERS = (dict, list, tuple)
+_LONGEST_INTEGER = len(str(2**64))
+
 _decode_msgpack = msgspec.msgpack.Decoder().decode
 _decode_json = msgspec.json.Decoder().decode
 _encode_msgpack = msgspec.msgpack.Encoder().encode
@@ -81,14 +101,46 @@ def accept(encoding: Encoding, raw: bytes) -> Body:
     if encoding is Encoding.JSON:
         if raw[:1] != b"{":
             raise BodyError("`data` must be an object")
+        # Few brackets cannot be nested deeply: nearly every body is done with here.
+        if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _json_depth(raw) > MAX_DEPTH:
+            raise _too_deep()
         return Body(encoding, raw)
     try:
         value = _decode_msgpack(raw)
-    except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
+    except RecursionError as error:
+        raise _too_deep() from error
+    except (msgspec.DecodeError, ValueError, TypeError) as error:
         raise BodyError(f"`data` is not well formed: {error}") from error
     if not isinstance(value, dict):
         raise BodyError("`data` must be an object")
+    if len(raw) > MAX_DEPTH and not _is_shallow(value):
+        raise _too_deep()
     return Body(encoding, raw)
+
+
+def _too_deep() -> BodyError:
+    return BodyError(f"`data` may be nested {MAX_DEPTH} levels deep")
+
+
+def _json_depth(raw: bytes) -> int:
+    """Return how deeply well-formed JSON is nested, without recursion."""
+    steps = _STRING.sub(b"", raw).translate(_STEPS, delete=_NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")))
+
+
+def _is_shallow(value: dict[object, object]) -> bool:
+    """Tell whether an object is nested no more than `MAX_DEPTH` levels deep, without recursion."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [item for container in level for item in _items(container) if isinstance(item, _CONTAINERS)]
+        if not level:
+            return True
+    return False
+
+
+def _items(container: Any) -> Iterable[object]:
+    # Arrays may be keys too; they come as tuples.
+    return chain(container, container.values()) if isinstance(container, dict) else container
 
 
 def _to_json(raw: bytes) -> bytes:
@@ -99,7 +151,7 @@ def _to_msgpack(raw: bytes) -> bytes:
     try:
         return _encode_msgpack(_decode_json(raw))
     except (msgspec.DecodeError, OverflowError, ValueError):
-        return _encode_msgpack(_packable(json.loads(raw)))
+        return _encode_msgpack(json.loads(raw, parse_int=_packable_integer))
 
 
 def _jsonable(value: object) -> object:
@@ -112,6 +164,8 @@ def _jsonable(value: object) -> object:
             return base64.b64encode(value).decode()
         case msgspec.msgpack.Ext():
             return base64.b64encode(bytes(value.data)).decode()
+        case datetime():
+            return _encode_json(value)[1:-1].decode()
         case float() if not math.isfinite(value):
             return None
         case _:
@@ -119,18 +173,14 @@ def _jsonable(value: object) -> object:
 
 
 def _json_key(key: object) -> str:
-    if isinstance(key, bytes):
-        return base64.b64encode(key).decode()
-    return key if isinstance(key, str) else str(key)
+    if isinstance(key, str):
+        return key
+    value = _jsonable(key)
+    return value if isinstance(value, str) else _encode_json(value).decode()
 
 
-def _packable(value: object) -> object:
-    match value:
-        case dict():
-            return {key: _packable(item) for key, item in value.items()}
-        case list():
-            return [_packable(item) for item in value]
-        case int() if not -(2**63) <= value < 2**64:
-            return float(value) if abs(value) < 2**1023 else math.copysign(math.inf, value)
-        case _:
-            return value
+def _packable_integer(text: str) -> int | float:
+    # Of a text that is longer, Python may refuse to make an integer; a float it always makes.
+    if len(text) <= _LONGEST_INTEGER and -(2**63) <= (value := int(text)) < 2**64:
+        return value
+    return float(text)
