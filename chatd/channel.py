@@ -19,7 +19,7 @@ Outgoing = tuple[Event | StoredMessage, str]
 """An event, and the session that must not get it (empty: everybody gets it)."""
 
 
-Slice = tuple[list[Outgoing], Format, tuple[Session, ...]]
+Slice = tuple[list[Outgoing], Format, list[Session]]
 """Events for some readers of one format."""
 
 
@@ -70,9 +70,9 @@ def send_out(channel: Channel, events: list[Outgoing], format_: Format, readers:
     if channel.namespace.conflate:
         _send_newest(channel.name, data, readers)
         return len(data) * len(readers)
-    origins = {origin for _, origin in events if origin}
-    if not origins:
+    if not any(origin for _, origin in events):
         return _send_to_all(data, readers)
+    origins = {origin for _, origin in events if origin}
     sent = _send_to_all(data, [reader for reader in readers if reader.id not in origins])
     for reader in readers:
         if reader.id in origins:

@@ -56,11 +56,15 @@ class Groups:
             return dict.fromkeys(address.pair, Role.MEMBER)
         return roles
 
-    async def for_writing(self, principal: Principal, address: Address) -> Collection[UserId]:
-        """Return the members, who may write and get what is written; the first message of a direct chat makes it."""
-        roles = self._members.known(address)
-        if roles is None:
-            roles = await self._members.get(address)
+    def known_writers(self, address: Address) -> Collection[UserId] | None:
+        """Return who may write to a member channel and gets what is written; None if `writers` must be asked."""
+        if address.pair is not None:
+            return address.pair if self._members.known(address) else None
+        return self._members.known(address)
+
+    async def writers(self, principal: Principal, address: Address) -> Collection[UserId]:
+        """Return who may write and gets what is written; the first message of a direct chat makes the chat."""
+        roles = await self._members.get(address)
         if address.pair is None:
             return roles
         if not roles and principal.user in address.pair:

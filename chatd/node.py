@@ -14,6 +14,7 @@ from chatd.api.services import Services
 from chatd.broker.memory import MemoryBroker
 from chatd.config import Config
 from chatd.counters import Counters
+from chatd.drafting import Drafting
 from chatd.greeting import Greeting
 from chatd.groups import Groups
 from chatd.handlers import Handlers
@@ -83,7 +84,7 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
         lambda: secrets.token_urlsafe(_KEY_BYTES),
         users_are_here=not (config.auth.key_file or config.auth.jwks_url),
     )
-    router = Router(hub, directory, groups, counters)
+    router = Router(hub, Drafting(directory, groups), counters)
     reading = Reading(hub, groups, tracker)
     broker = MemoryBroker(
         store,

@@ -1,7 +1,7 @@
 """Who may do what in which channel: the name is looked up once, the right is asked for every command."""
 
 from collections.abc import Container
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -24,7 +24,7 @@ class Denied(Exception):
         self.reason = reason
 
 
-class Action(Enum):
+class Action(StrEnum):
     """What a right is needed for; the value is the namespace's key that says who has it."""
 
     READ = "read"
@@ -40,11 +40,7 @@ class Address(msgspec.Struct, frozen=True, gc=False):
     namespace: Namespace
     rest: str
     pair: tuple[UserId, UserId] | None
-
-    @property
-    def is_member_channel(self) -> bool:
-        """Whether it goes to members wherever they are, instead of to who subscribes."""
-        return self.namespace.delivery == "member"
+    is_member_channel: bool  # it goes to members wherever they are, instead of to who subscribes
 
 
 class Directory:
@@ -82,7 +78,7 @@ class Directory:
         if namespace is None:
             raise Denied(ErrorCode.UNKNOWN_CHANNEL, "no such namespace")
         pair = _pair(rest) if namespace_name == "dm" else None
-        return Address(ChannelName(name), namespace_name, namespace, rest, pair)
+        return Address(ChannelName(name), namespace_name, namespace, rest, pair, namespace.delivery == "member")
 
 
 def _pair(rest: str) -> tuple[UserId, UserId]:
@@ -98,17 +94,20 @@ def require(principal: Principal, action: Action, address: Address, members: Con
     Raises:
         Denied: It may not. Who is no member of a member channel is not told whether it exists.
     """
-    who: Who = getattr(address.namespace, action.value)
+    if not is_allowed(principal, getattr(address.namespace, action), address, members):
+        raise Denied(ErrorCode.FORBIDDEN, f"you may not {action} here")
+
+
+def is_allowed(principal: Principal, who: Who, address: Address, members: Container[UserId]) -> bool:
+    """Tell whether the principal is among those who may."""
     match who:
         case "anyone":
-            allowed = True
+            return True
         case "users":
-            allowed = not principal.is_guest
+            return not principal.is_guest
         case "members":
-            allowed = principal.user in members
+            return principal.user in members
         case "owner":
-            allowed = principal.user == address.rest
+            return principal.user == address.rest
         case "backend" | "nobody":
-            allowed = False
-    if not allowed:
-        raise Denied(ErrorCode.FORBIDDEN, f"you may not {action.value} here")
+            return False

@@ -16,8 +16,6 @@ A turn is one pass of trio's scheduler over all the sessions that had something 
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-import trio
-
 from chatd.accounts.principal import Principal
 from chatd.limits import TokenBucket
 from chatd.link import Link
@@ -171,7 +169,7 @@ class Session:
         if bucket is None:
             limits = self.hub.settings.limits
             bucket = self.bucket = TokenBucket(limits.commands_per_second, limits.commands_burst)
-        return bucket.take(trio.current_time(), count)
+        return bucket.take(self.hub.monotonic(), count)
 
     def _refuse(self, command: AnyCommand, wait: float) -> None:
         """Answer a command over the rate; a client that does not slow down is closed."""

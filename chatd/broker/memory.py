@@ -105,8 +105,12 @@ class MemoryBroker:
 
     async def publish(self, drafts: Sequence[Draft]) -> list[_Answer]:
         """Place drafts, in their order; return one answer for each."""
+        logs = self._logs
         try:
-            await self._prepare(drafts)
+            for draft in drafts:
+                if draft.retry or draft.channel not in logs:
+                    await self._prepare(drafts)
+                    break
         except TooManyChannels:
             return [Refused(ErrorCode.UNAVAILABLE, "too many channels are in use", _RETRY_SECONDS)] * len(drafts)
         except StoreError as error:
