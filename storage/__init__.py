@@ -73,7 +73,10 @@ class Store(Protocol):
     async def history(
         self, channel: ChannelName, *, before: Seq | None = None, after: Seq | None = None, limit: int
     ) -> list[StoredMessage]:
-        """Read up to `limit` messages in rising seq: those next after `after`, else the last ones before `before`."""
+        """Read up to `limit` messages in rising seq: those next after `after`, else the last ones before `before`.
+
+        With both, those next after `after` that come before `before`.
+        """
 
     async def find(self, sender: UserId, key: str, since: int) -> StoredMessage | None:
         """Return the message that this sender wrote with this key after `since` (Unix milliseconds)."""
@@ -118,7 +121,7 @@ class Store(Protocol):
         """Return the account of this id, whatever the case of its letters."""
 
     async def put_user(self, user: UserRecord) -> None:
-        """Replace an existing account's record."""
+        """Replace an existing account's record; where there is none, nothing is changed."""
 
     async def put_device(self, device: DeviceRecord) -> None:
         """Make or replace a device's record."""
