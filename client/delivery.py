@@ -1,7 +1,7 @@
 """The way of an event to the application: in order, once, holes filled from the history before what follows them."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import trio
@@ -71,6 +71,26 @@ class Delivery:
                 self._put(self._places.resumed(channel, raw["epoch"], raw["seq"], raw["recovered"], messages))
             else:
                 self._places.forget(channel)  # `unsubscribed` follows and says why
+
+    def subscribe_rest(self, asked: Iterable[str]) -> None:
+        """Subscribe again, in a task of the connection, to what `connect` had no room for."""
+        rest = self._places.subscriptions().keys() - set(asked)
+        if rest and self._nursery and self._connection:
+            self._nursery.start_soon(self._subscribe_rest, self._connection, sorted(rest))
+
+    async def _subscribe_rest(self, connection: Connection, rest: list[str]) -> None:
+        for channel in rest:
+            since = self._places.subscriptions().get(channel)
+            if since is None:
+                continue  # the application unsubscribed meanwhile
+            try:
+                command = {"type": "subscribe", "channel": channel, "since": since}
+                await _persist(connection, command, lambda raw: self.resume([raw["channel"]], {raw["channel"]: raw}))
+            except RequestError as error:
+                self._places.forget(channel)
+                self._inbox.put(Unsubscribed(channel, error.code, error.reason))
+            except ClientError as error:
+                log.info("cannot subscribe to %s again: %r", channel, error)
 
     def begin_catch_up(self, since: int, resumed: Iterable[str]) -> None:
         """Find out, in a task of the connection, what happened since that time in channels that were not resumed."""
@@ -143,13 +163,15 @@ class Delivery:
             self._inbox.put(event)
 
 
-async def _persist(connection: Connection, command: dict[str, Any]) -> Raw:
+async def _persist(
+    connection: Connection, command: dict[str, Any], at_once: Callable[[Raw], None] | None = None
+) -> Raw:
     """Ask again a few times where the server says that it may help."""
     for _ in range(TRIES):
         try:
-            return await connection.call(command)
+            return await connection.call(command, at_once)
         except RequestError as error:
             if not error.may_retry:
                 raise
             await trio.sleep(RETRY_SECONDS if error.retry_after is None else error.retry_after)
-    return await connection.call(command)
+    return await connection.call(command, at_once)

@@ -220,6 +220,7 @@ class Link:
         if not is_first:
             self.inbox.put(Reconnected(self.session.session))
         self.delivery.resume(asked, answer["resumed"])
+        self.delivery.subscribe_rest(asked)
         if not is_first and self._options.catch_up:
             self.delivery.begin_catch_up(max(0, self._heard_until - SINCE_MARGIN_MS), answer["resumed"])
         if self.is_away:

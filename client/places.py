@@ -131,10 +131,13 @@ class Places:
 
     def cursors(self, limit: int) -> dict[str, list[str | int]]:
         """Return the cursors for `connect`: those of the subscriptions, then of the latest member channels."""
-        subscribed = [name for name, place in self._places.items() if place.kind is Kind.SUBSCRIBED]
         members = [name for name, place in self._places.items() if place.kind is Kind.MEMBER]
-        chosen = [*subscribed, *reversed(members)][:limit]
+        chosen = [*self.subscriptions(), *reversed(members)][:limit]
         return {name: [self._places[name].epoch, self._places[name].seq] for name in chosen}
+
+    def subscriptions(self) -> dict[str, list[str | int]]:
+        """Return the cursors of all subscriptions."""
+        return {name: [place.epoch, place.seq] for name, place in self._places.items() if place.kind is Kind.SUBSCRIBED}
 
     def disconnected(self) -> None:
         """Drop what is held: the next connection brings it again."""

@@ -97,6 +97,16 @@ def test_every_configured_value_is_told_as_it_is_shipped() -> None:
             assert float(value.replace(",", "")) == defaults[table][key], f"{table}.{key}"
 
 
+@pytest.mark.parametrize(("mark", "kind"), [(">", messages.AnyCommand), ("<", messages.AnyEvent)])
+def test_every_line_of_the_worked_session_is_what_the_code_says(mark: str, kind: Any) -> None:
+    lines = re.findall(rf"^{mark} (\{{.*\}})$", PROTOCOL, re.MULTILINE)
+    assert len(lines) >= 7
+    for line in lines:
+        object_ = msgspec.json.decode(line, type=kind)
+        said = {key for key, value in msgspec.json.decode(line).items() if value != ""}
+        assert said <= {"type", *(field.encode_name for field in msgspec.structs.fields(object_))}, line
+
+
 def test_every_shipped_namespace_is_in_the_table_of_channels() -> None:
     told = re.findall(r"^\| `(\w+):\S+` \|.*\| (member|subscribed) \| (none|recent|durable)", PROTOCOL, re.MULTILINE)
     shipped = {(name, space.delivery, space.history) for name, space in Config().namespaces.items()}

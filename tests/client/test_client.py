@@ -215,6 +215,29 @@ async def test_a_channel_that_cannot_be_resumed_is_forgotten(server: ScriptedSer
         assert (await server.peer()).hello["cursors"] == {}
 
 
+async def test_subscriptions_that_connect_has_no_room_for_are_made_again(
+    server: ScriptedServer, autojump_clock: MockClock
+) -> None:
+    first = {"epoch": "e", "seq": 0, "recovered": True, "messages": []}
+    server.greetings.extend([{}, {"resumed": {"room:a": first}}])
+    async with server.client(cursors=1) as client:
+        peer = await server.peer()
+        for channel in ("room:a", "room:b", "room:c"):
+            await _subscribe(client, peer, channel)
+        await peer.cut()
+        again = await server.peer()
+        assert list(again.hello["cursors"]) == ["room:a"]
+        command = await again.receive("subscribe")
+        assert (command["channel"], command["since"]) == ("room:b", ["e", 0])
+        missed = {"epoch": "e", "seq": 1, "recovered": True, "messages": [message("room:b", 1)]}
+        await again.say("subscribed", id=command["id"], channel="room:b", **missed)
+        await again.message("room:b", 2)
+        await again.refuse(await again.receive("subscribe"), 207)
+        events = await _take(client, 4)
+        assert _seqs(events) == [1, 2]
+        assert events[3] == Unsubscribed("room:c", 207, "no")
+
+
 async def test_a_read_is_repeated_on_the_next_connection_but_a_change_is_not(
     server: ScriptedServer, autojump_clock: MockClock
 ) -> None:
