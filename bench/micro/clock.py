@@ -17,6 +17,10 @@ class Cost:
     references: float  # passes of the reference loop that take as long
 
 
+Clock = Callable[[Callable[[], object], int], Cost]
+"""Times a function that does its work so many times; `measure` is one."""
+
+
 def reference() -> None:
     """Do some of everything that the hot path does: calls, integers, bytes, a dict, a list. Never change it."""
     found: dict[int, bytes] = {}

@@ -7,11 +7,12 @@ from typing import cast
 import msgspec
 import trio
 
-from bench.micro.clock import Cost, measure
+from bench.micro.clock import Clock, Cost, measure
 from chatd.accounts.principal import Principal
 from chatd.broker.memory import MemoryBroker
 from chatd.config import Config, Limits
 from chatd.counters import Counters
+from chatd.drafting import Drafting
 from chatd.groups import Groups
 from chatd.hub import Hub
 from chatd.link import Link
@@ -48,12 +49,12 @@ class _Link:
         self.send = len
 
 
-def route() -> dict[str, Cost]:
+def route(clock: Clock = measure) -> dict[str, Cost]:
     """Measure what one `send` costs from the decoded command to the written answer."""
-    return trio.run(_route)
+    return trio.run(_route, clock)
 
 
-async def _route() -> dict[str, Cost]:
+async def _route(clock: Clock) -> dict[str, Cost]:
     router, session = _parts()
     numbers = itertools.count()
 
@@ -68,8 +69,8 @@ async def _route() -> dict[str, Cost]:
 
     await router.send(session, [Send(id=1, channel="room:bench", key="first", data=_BODY)])
     return {
-        "router: one send, to its answer": measure(lambda: turn(1)),
-        "router: one send of eight in a turn": measure(lambda: turn(_TURN), calls=_TURN),
+        "router: one send, to its answer": clock(lambda: turn(1), 1),
+        "router: one send of eight in a turn": clock(lambda: turn(_TURN), _TURN),
     }
 
 
@@ -79,7 +80,7 @@ def _parts() -> tuple[Router, Session]:
     settings, counters, store = Settings(Config(limits=limits)), Counters(), cast(Store, _EmptyStore())
     hub, directory = Hub(settings, counters, time.time), Directory(settings)
     groups = Groups(store, Members(store, 1), directory, time.time, lambda: "key", users_are_here=True)
-    router = Router(hub, directory, groups, counters)
+    router = Router(hub, Drafting(directory, groups), counters)
     router.broker = MemoryBroker(
         store,
         settings,
