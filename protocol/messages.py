@@ -5,7 +5,7 @@ Events are what happened; they have no `id`. Times are Unix milliseconds, `data`
 docs/reference/protocol.md is the same page in prose.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +13,8 @@ from msgspec import Meta
 from protocol.names import ChannelName, DeviceId, Epoch, Seq, UserId
 
 CommandId = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Number = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+"""A seq or a time of a client's. Every language and every database holds it exactly."""
 Text = Annotated[str, Meta(max_length=255)]
 Cursor = tuple[Epoch, Seq]
 """Where a reader stands in a channel: everything up to `seq` of this `epoch` has been seen."""
@@ -70,8 +72,8 @@ class History(Command, tag="history", frozen=True, kw_only=True, gc=False):
     """Read a page of a channel: the last one, the one before a seq, or the one after a seq."""
 
     channel: Text
-    before: Annotated[int, Meta(ge=0)] | None = None
-    after: Annotated[int, Meta(ge=0)] | None = None
+    before: Number | None = None
+    after: Number | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
 
 
@@ -85,13 +87,13 @@ class Presence(Command, tag="presence", frozen=True, kw_only=True):
 class Status(Command, tag="status", frozen=True, kw_only=True, gc=False):
     """Say whether the person at this device is there (`online`) or not looking (`away`)."""
 
-    state: Annotated[str, Meta(pattern="^(online|away)$")]
+    state: Literal["online", "away"]
 
 
 class Channels(Command, tag="channels", frozen=True, kw_only=True, gc=False):
     """List the member channels of the user, the one with the newest message first."""
 
-    since: Annotated[int, Meta(ge=0)] = 0
+    since: Number = 0
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
@@ -113,7 +115,7 @@ class Invite(Command, tag="invite", frozen=True, kw_only=True):
 
     channel: Text
     users: Annotated[list[Text], Meta(min_length=1)]
-    role: Annotated[str, Meta(pattern="^(member|admin)$")] = "member"
+    role: Literal["member", "admin"] = "member"
 
 
 class Remove(Command, tag="remove", frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from chatd.api.realtime import ChannelPresence, MembershipsResult
 from chatd.api.services import Services
 from protocol.body import Body, BodyError, Encoding, accept
 from protocol.codes import ErrorCode
-from protocol.messages import Message, UserState
+from protocol.messages import Message, Number, UserState
 from protocol.names import Epoch, Seq, is_key
 from storage.records import StoredMessage
 
@@ -59,8 +59,8 @@ class SentMessage(msgspec.Struct, frozen=True):
 class Page(msgspec.Struct, frozen=True):
     """Which page: the one before a seq, the one after a seq, else the last one."""
 
-    before: Annotated[int, Meta(ge=0)] | None = None
-    after: Annotated[int, Meta(ge=0)] | None = None
+    before: Number | None = None
+    after: Number | None = None
     limit: Limit = 50
 
 
@@ -75,7 +75,7 @@ class HistoryAnswer(msgspec.Struct, frozen=True):
 class Since(msgspec.Struct, frozen=True):
     """Only channels that changed at or after this time (Unix milliseconds)."""
 
-    since: Annotated[int, Meta(ge=0)] = 0
+    since: Number = 0
     limit: Limit = 100
 
 
