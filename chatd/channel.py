@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from chatd.config import Namespace
-from chatd.event import frame
+from chatd.event import message_event
 from chatd.session import Session
 from protocol.format import Format
 from protocol.messages import Event
@@ -65,7 +65,10 @@ def send_out(channel: Channel, events: list[Outgoing], format_: Format, readers:
     Never waits; a reader that cannot take them queues them or is cut off. This is the hot path: one iteration of
     `_send_to_all` is one delivery.
     """
-    frames = [frame(event, format_) for event, _ in events]
+    encoding, make = format_.codec.encoding, format_.frame
+    frames = [
+        make(message_event(event, encoding) if isinstance(event, StoredMessage) else event) for event, _ in events
+    ]
     data = frames[0] if len(frames) == 1 else b"".join(frames)
     if channel.namespace.conflate:
         _send_newest(channel.name, data, readers)

@@ -2,16 +2,27 @@
 
 from collections.abc import Collection
 
+import msgspec
+
 from chatd.accounts.principal import Principal
 from chatd.broker import Draft, Refused
 from chatd.groups import Groups
 from chatd.rights import Action, Address, Denied, Directory, is_allowed
-from protocol.body import Body
+from protocol.body import Body, BodyError, Encoding, accept
 from protocol.codes import ErrorCode
+from protocol.messages import Send
 from protocol.names import UserId, is_key
 from storage import StoreError
 
 _RETRY_SECONDS = 1.0
+
+
+class Permit(msgspec.Struct, frozen=True, gc=False):
+    """The right to write to a channel, now: good for the messages of one read, and who they go to."""
+
+    sender: UserId
+    address: Address
+    audience: Collection[UserId]
 
 
 class Drafting:
@@ -21,23 +32,17 @@ class Drafting:
         self._directory = directory
         self._groups = groups
 
-    def at_once(
-        self, principal: Principal, channel: str, key: str, body: Body, retry: bool, origin: str
-    ) -> Draft | Refused | None:
-        """Return the draft or the refusal; None if the store has to be asked for the channel's members first."""
+    def permit_now(self, principal: Principal, channel: str) -> Permit | Refused | None:
+        """Return the right to write to the channel; None if the store has to be asked who its members are."""
         try:
             address = self._directory.find(channel)
         except Denied as error:
             return Refused(error.code, str(error))
         members = self._groups.known_writers(address) if address.is_member_channel else ()
-        if members is None:
-            return None
-        return _checked(principal, address, members, key, body, retry, origin)
+        return None if members is None else _permit(principal, address, members)
 
-    async def later(
-        self, principal: Principal, channel: str, key: str, body: Body, retry: bool, origin: str
-    ) -> Draft | Refused:
-        """Return the draft or the refusal; asks the store, and begins a direct chat that is not there yet."""
+    async def permit(self, principal: Principal, channel: str) -> Permit | Refused:
+        """Return the right to write to the channel; begins a direct chat that is not there yet."""
         try:
             address = self._directory.find(channel)
             members = await self._groups.writers(principal, address) if address.is_member_channel else ()
@@ -45,31 +50,38 @@ class Drafting:
             return Refused(error.code, str(error))
         except StoreError as error:
             return Refused(ErrorCode.UNAVAILABLE, str(error), _RETRY_SECONDS)
-        return _checked(principal, address, members, key, body, retry, origin)
+        return _permit(principal, address, members)
 
 
-def _checked(
-    principal: Principal,
-    address: Address,
-    members: Collection[UserId],
-    key: str,
-    body: Body,
-    retry: bool,
-    origin: str,
-) -> Draft | Refused:
-    namespace = address.namespace
-    if not is_allowed(principal, namespace.write, address, members):
+def _permit(principal: Principal, address: Address, members: Collection[UserId]) -> Permit | Refused:
+    if not is_allowed(principal, address.namespace.write, address, members):
         return Refused(ErrorCode.FORBIDDEN, f"you may not {Action.WRITE} here")
+    return Permit(principal.user, address, members)
+
+
+def draft_of_command(permit: Permit, command: Send, encoding: Encoding, origin: str) -> Draft | Refused:
+    """Return the draft of a session's command."""
+    try:
+        body = accept(encoding, bytes(command.data))
+    except BodyError as error:
+        return Refused(ErrorCode.BAD_REQUEST, str(error))
+    return draft(permit, command.key, body, command.retry, origin)
+
+
+def draft(permit: Permit, key: str, body: Body, retry: bool, origin: str) -> Draft | Refused:
+    """Return the draft of a message; `origin` is the session that sent it, if one did."""
     if not is_key(key):
         return Refused(ErrorCode.BAD_REQUEST, "`key` is 1 to 128 printable ASCII characters without space")
+    address = permit.address
+    namespace = address.namespace
     if len(body.raw) > namespace.data_bytes:
         return Refused(ErrorCode.TOO_LARGE, f"`data` may have {namespace.data_bytes} bytes here")
     return Draft(
         channel=address.name,
-        sender=principal.user,
+        sender=permit.sender,
         key=key,
         body=body,
         retry=retry,
         origin="" if namespace.echo else origin,
-        audience=members,
+        audience=permit.audience,
     )

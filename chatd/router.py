@@ -7,15 +7,17 @@ session ─ commands of one read ─► Router.send
              answers               in the order of the commands, joined with the turn's other writes
 """
 
+from collections.abc import Iterable
+
 from chatd.accounts.principal import Principal
 from chatd.broker import Broker, Draft, Published, Refused
 from chatd.counters import Counters
-from chatd.drafting import Drafting
+from chatd.drafting import Drafting, Permit, draft, draft_of_command
 from chatd.hub import Hub
 from chatd.session import Session
-from protocol.body import Body, BodyError, accept
+from protocol.body import Body
 from protocol.codes import ErrorCode
-from protocol.messages import Send, Sent
+from protocol.messages import Error, Send, Sent
 from storage.records import StoredMessage
 
 
@@ -32,53 +34,48 @@ class Router:
     async def send(self, session: Session, commands: list[Send]) -> None:
         """Publish what one read of a session brought, and answer each in its order."""
         started = self._monotonic()
-        drafts: list[Draft] = []
-        refusals: list[Refused | None] = []
-        for command in commands:
-            draft = await self._admit(session, command, started)
-            if isinstance(draft, Draft):
-                drafts.append(draft)
-                refusals.append(None)
-            else:
-                refusals.append(draft)
-        placed = iter(await self.broker.publish(drafts) if drafts else ())
-        for command, refused in zip(commands, refusals, strict=True):
-            self._answer(session, command, refused or next(placed))
-        self._counters.ack.observe(self._monotonic() - started, len(commands))
+        outcomes = await self._admit(session, commands, started)
+        drafts = [outcome for outcome in outcomes if isinstance(outcome, Draft)]
+        placed = await self.broker.publish(drafts) if drafts else ()
+        counters = self._counters
+        counters.commands["send"] += len(commands)
+        counters.messages_in += len(drafts)
+        session.messages_in += len(drafts)
+        if len(drafts) == len(outcomes):
+            answers = [_answer(command, answer) for command, answer in zip(commands, placed, strict=True)]
+        else:
+            rest = iter(placed)
+            answers = [
+                _answer(command, next(rest) if isinstance(outcome, Draft) else outcome)
+                for command, outcome in zip(commands, outcomes, strict=True)
+            ]
+        session.reply(*answers)
+        counters.ack.observe(self._monotonic() - started, len(commands))
 
-    async def _admit(self, session: Session, command: Send, now: float) -> Draft | Refused:
-        """Check the limits and rights of one command. Waits only when the store has to be asked."""
+    async def _admit(self, session: Session, commands: list[Send], now: float) -> list[Draft | Refused]:
+        """Check limits and rights. Waits only when the store has to be asked for the members of a channel."""
         user, principal = session.user, session.principal
         if user is None or principal is None:
-            return Refused(ErrorCode.NOT_CONNECTED, "say `connect` first")
-        wait = user.bucket.take(now)
-        if wait:
-            return Refused(ErrorCode.RATE_LIMITED, "too many messages", wait)
-        try:
-            body = accept(session.format.codec.encoding, bytes(command.data))
-        except BodyError as error:
-            return Refused(ErrorCode.BAD_REQUEST, str(error))
-        wanted = (principal, command.channel, command.key, body, command.retry, session.id)
-        draft = self._drafting.at_once(*wanted)
-        return draft if draft is not None else await self._drafting.later(*wanted)
-
-    def _answer(self, session: Session, command: Send, answer: Published | Refused) -> None:
-        if isinstance(answer, Refused):
-            session.reply_error(command.id, answer.code, answer.reason, answer.retry_after)
-            return
-        place = answer.place
-        session.messages_in += 1
-        self._counters.messages_in += 1
-        session.reply(
-            Sent(
-                id=command.id,
-                channel=command.channel,
-                epoch=place.epoch,
-                seq=place.seq,
-                at=place.at,
-                duplicate=answer.duplicate,
-            )
-        )
+            return [Refused(ErrorCode.NOT_CONNECTED, "say `connect` first")] * len(commands)
+        in_pace = not user.bucket.take(now, len(commands))
+        encoding = session.format.codec.encoding
+        channel = ""
+        permit: Permit | Refused | None = None
+        outcomes: list[Draft | Refused] = []
+        for command in commands:
+            if not in_pace and (wait := user.bucket.take(now)):
+                outcomes.append(Refused(ErrorCode.RATE_LIMITED, "too many messages", wait))
+                continue
+            if permit is None or command.channel != channel:
+                channel = command.channel
+                permit = self._drafting.permit_now(principal, channel)
+                if permit is None:
+                    permit = await self._drafting.permit(principal, channel)
+            if isinstance(permit, Refused):
+                outcomes.append(permit)
+            else:
+                outcomes.append(draft_of_command(permit, command, encoding, session.id))
+        return outcomes
 
     async def publish(
         self, principal: Principal, channel: str, key: str, body: Body, retry: bool
@@ -88,17 +85,34 @@ class Router:
         wait = user.bucket.take(self._monotonic()) if user is not None else 0.0
         if wait:
             return Refused(ErrorCode.RATE_LIMITED, "too many messages", wait)
-        draft = await self._drafting.later(principal, channel, key, body, retry, "")
-        if isinstance(draft, Refused):
-            return draft
-        [answer] = await self.broker.publish([draft])
+        permit = await self._drafting.permit(principal, channel)
+        wanted = permit if isinstance(permit, Refused) else draft(permit, key, body, retry, "")
+        if isinstance(wanted, Refused):
+            return wanted
+        [answer] = await self.broker.publish([wanted])
         if isinstance(answer, Published):
             self._counters.messages_in += 1
         return answer
 
-    def deliver(self, message: StoredMessage, draft: Draft) -> None:
-        """Take a message that has its place to this node's sessions. Called by the broker; never waits."""
-        if draft.audience:
-            self._hub.deliver_to(draft.audience, message, draft.origin)
-        else:
-            self._hub.deliver(message.channel, message, draft.origin)
+    def deliver(self, placed: Iterable[tuple[StoredMessage, Draft]]) -> None:
+        """Take messages that have their places to this node's sessions. Called by the broker; never waits."""
+        hub = self._hub
+        for message, wanted in placed:
+            if wanted.audience:
+                hub.deliver_to(wanted.audience, message, wanted.origin)
+            else:
+                hub.deliver(message.channel, message, wanted.origin)
+
+
+def _answer(command: Send, answer: Published | Refused) -> Sent | Error:
+    if isinstance(answer, Refused):
+        return Error(id=command.id, code=answer.code, reason=answer.reason, retry_after=answer.retry_after)
+    place = answer.place
+    return Sent(
+        id=command.id,
+        channel=command.channel,
+        epoch=place.epoch,
+        seq=place.seq,
+        at=place.at,
+        duplicate=answer.duplicate,
+    )

@@ -20,7 +20,7 @@ from chatd.accounts.principal import Principal
 from chatd.limits import TokenBucket
 from chatd.link import Link
 from chatd.outbox import Outbox, OutboxFull
-from protocol.codec import BadCommand, BadMessage
+from protocol.codec import BadCommand, CodecError
 from protocol.codes import CloseCode, ErrorCode
 from protocol.format import Format
 from protocol.frames import FrameReader, Opcode, close_payload, server_frame
@@ -132,12 +132,17 @@ class Session:
         messages = self._reader.feed(data)
         self.hub.counters.bytes_in += len(data)
         wait = self._pace(len(messages))
+        decode = self.format.codec.decode
         for opcode, payload in messages:
             if opcode == self._format_opcode:
                 if self.state is State.CLOSING:
                     continue
-                command = self._decode(payload)
-                if wait and command is not None:
+                try:
+                    command = decode(payload)
+                except CodecError as error:
+                    self._refuse_bytes(error)
+                    continue
+                if wait:
                     self._refuse(command, wait)
                     continue
                 if type(command) is Send:
@@ -146,8 +151,7 @@ class Session:
                 if sends:
                     await handlers.send(self, sends)
                     sends = []
-                if command is not None:
-                    await handlers.handle(self, command)
+                await handlers.handle(self, command)
             elif opcode == Opcode.PING:
                 self.write(server_frame(Opcode.PONG, payload))
             elif opcode == Opcode.CLOSE:
@@ -158,9 +162,9 @@ class Session:
                 self.close(CloseCode.UNSUPPORTED_DATA, f"this subprotocol has {self._format_opcode.name} messages")
         if sends:
             await handlers.send(self, sends)
-        error = self._reader.error
-        if error is not None:
-            self.close(error.code, error.reason)
+        broken = self._reader.error
+        if broken is not None:
+            self.close(broken.code, broken.reason)
         return True
 
     def _pace(self, count: int) -> float:
@@ -179,14 +183,12 @@ class Session:
         else:
             self.reply_error(command.id, ErrorCode.RATE_LIMITED, "too many commands", wait)
 
-    def _decode(self, payload: bytes) -> AnyCommand | None:
-        try:
-            return self.format.codec.decode(payload)
-        except BadCommand as error:
+    def _refuse_bytes(self, error: CodecError) -> None:
+        """Answer what is no command, if it has an id; else the session cannot go on."""
+        if isinstance(error, BadCommand):
             self.reply_error(error.id, error.code, error.reason)
-        except BadMessage as error:
+        else:
             self.close(CloseCode.BAD_MESSAGE, str(error))
-        return None
 
     def _answer_close(self, payload: bytes) -> bool:
         """Send a close frame back if ours is not on its way; tell whether to wait for the other side to hang up."""
@@ -199,11 +201,12 @@ class Session:
 
     # Called on the trio thread by whoever has something for the session.
 
-    def reply(self, event: Event) -> None:
-        """Send an event at the end of this turn, joined with whatever else the turn has for this session."""
+    def reply(self, *events: Event) -> None:
+        """Send events at the end of this turn, joined with whatever else the turn has for this session."""
         if self.state is State.CLOSING:
             return  # nothing follows a close frame (RFC 6455 section 5.5.1)
-        self.write(self.format.frame(event))
+        frame = self.format.frame
+        self.write(frame(events[0]) if len(events) == 1 else b"".join([frame(event) for event in events]))
 
     def reply_error(
         self, command_id: int | None, code: ErrorCode, reason: str, retry_after: float | None = None

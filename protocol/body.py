@@ -53,15 +53,12 @@ _encode_msgpack = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
 
 
-class Body:
+class Body(msgspec.Struct, eq=False, gc=False):
     """One object in one encoding; the other encoding is made on first use and kept."""
 
-    __slots__ = ("_other", "encoding", "raw")
-
-    def __init__(self, encoding: Encoding, raw: bytes) -> None:
-        self.encoding = encoding
-        self.raw = raw
-        self._other: bytes | None = None
+    encoding: Encoding
+    raw: bytes
+    _other: bytes | None = None
 
     def as_encoding(self, encoding: Encoding) -> bytes:
         """Return the object's bytes in this encoding."""
@@ -99,10 +96,10 @@ def accept(encoding: Encoding, raw: bytes) -> Body:
         BodyError: They are not.
     """
     if encoding is Encoding.JSON:
-        if raw[:1] != b"{":
+        if not raw.startswith(b"{"):
             raise BodyError("`data` must be an object")
-        # Few brackets cannot be nested deeply: nearly every body is done with here.
-        if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _json_depth(raw) > MAX_DEPTH:
+        # Few bytes, or few brackets, cannot be nested deeply: nearly every body is done with here.
+        if len(raw) > 2 * MAX_DEPTH and raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _json_depth(raw) > MAX_DEPTH:
             raise _too_deep()
         return Body(encoding, raw)
     try:

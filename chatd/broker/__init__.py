@@ -56,8 +56,8 @@ class Recovery(msgspec.Struct, frozen=True):
     messages: list[StoredMessage]
 
 
-Deliver = Callable[[StoredMessage, Draft], None]
-"""Takes a message that has its place, and the draft it was, to this node's sessions; never waits."""
+Deliver = Callable[[Sequence[tuple[StoredMessage, Draft]]], None]
+"""Takes messages that have their places, and the drafts they were, to this node's sessions; never waits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ REBIRTH_JUMP = 2**20
 class Log:
     """What a node knows of a channel. `seq` is given out before it is stored; `delivered` after."""
 
-    __slots__ = ("channel", "delivered", "epoch", "namespace", "recent", "saved", "seq", "used_at", "waiting")
+    __slots__ = ("channel", "delivered", "epoch", "history", "recent", "saved", "seq", "used_at", "waiting")
 
     def __init__(self, channel: ChannelName, namespace: Namespace, epoch: Epoch, seq: Seq, recent_size: int) -> None:
         self.channel = channel
-        self.namespace = namespace
+        self.history = namespace.history
         self.epoch = epoch
         self.seq = seq
         self.delivered = seq
@@ -27,11 +27,6 @@ class Log:
         self.recent: deque[StoredMessage] = deque(maxlen=recent_size)
         self.waiting = 0  # messages that are being stored: it must stay in memory
         self.used_at = 0  # Unix milliseconds
-
-    def next_seq(self) -> Seq:
-        """Give out the next place."""
-        self.seq = Seq(self.seq + 1)
-        return self.seq
 
     def arrived(self, message: StoredMessage) -> None:
         """Take a message that is as durable as its namespace says, right before it is sent out."""

@@ -117,7 +117,7 @@ class MemoryBroker:
             return [Refused(ErrorCode.UNAVAILABLE, str(error), _RETRY_SECONDS)] * len(drafts)
         # From here to `submit` nothing waits: what is numbered first is stored first.
         commit = Commit(self._committed)
-        answers = [self._place(draft, commit) for draft in drafts]
+        answers = self._place(drafts, commit)
         if commit.items:
             self._submit(commit)
         waits = {answer.commit for answer in answers if isinstance(answer, Placed)}
@@ -142,39 +142,49 @@ class MemoryBroker:
         if found is not None:
             self._keys.put((draft.sender, draft.key), KnownKey(found.channel, found.place))
 
-    def _place(self, draft: Draft, commit: Commit) -> _Answer | Placed:
-        """Number one draft, and send it out unless it has to be stored first."""
-        key = (draft.sender, draft.key)
-        known = self._keys.get(key)
-        if known is not None:
-            return self._duplicate(draft, known)
-        log = self._logs[draft.channel]
+    def _place(self, drafts: Sequence[Draft], commit: Commit) -> list[_Answer | Placed]:
+        """Number drafts, and send out those that need not be stored first. The hot path of publishing."""
         now = self._now()
-        seq = log.next_seq()
-        log.used_at = now
-        self._published += 1
-        place = Place(log.epoch, seq, now)
-        message = StoredMessage(
-            channel=draft.channel,
-            epoch=log.epoch,
-            seq=seq,
-            sender=draft.sender,
-            key=draft.key,
-            at=now,
-            body=draft.body,
-            kind=draft.kind,
-        )
-        if log.namespace.history == "durable":
-            log.waiting += 1
-            commit.items.append((log, message, draft))
-            self._keys.put(key, KnownKey(draft.channel, place, commit))
-            return Placed(place, commit, False)
-        self._keys.put(key, KnownKey(draft.channel, place))
-        log.arrived(message)
-        if log.namespace.history == "recent":
-            self._saver.add(log)
-        self._deliver(message, draft)
-        return Published(place)
+        keys = self._keys
+        answers: list[_Answer | Placed] = []
+        delivered: list[tuple[StoredMessage, Draft]] = []
+        for draft in drafts:
+            key = (draft.sender, draft.key)
+            known = keys.get(key)
+            if known is not None:
+                answers.append(self._duplicate(draft, known))
+                continue
+            log = self._logs[draft.channel]
+            log.seq = seq = Seq(log.seq + 1)
+            place = Place(log.epoch, seq, now)
+            message = StoredMessage(
+                channel=draft.channel,
+                epoch=log.epoch,
+                seq=seq,
+                sender=draft.sender,
+                key=draft.key,
+                at=now,
+                body=draft.body,
+                kind=draft.kind,
+            )
+            if log.history == "durable":
+                log.waiting += 1
+                commit.items.append((log, message, draft))
+                keys.put(key, KnownKey(draft.channel, place, commit))
+                answers.append(Placed(place, commit, False))
+                continue
+            keys.put(key, KnownKey(draft.channel, place))
+            log.delivered = seq
+            log.recent.append(message)
+            log.used_at = now
+            if log.history == "recent":
+                self._saver.add(log)
+            delivered.append((message, draft))
+            answers.append(Published(place))
+        self._published += len(delivered) + len(commit.items)
+        if delivered:
+            self._deliver(delivered)
+        return answers
 
     def _duplicate(self, draft: Draft, known: KnownKey) -> _Answer | Placed:
         self._duplicates += 1
@@ -210,11 +220,11 @@ class MemoryBroker:
             _log.error("store failed", error=str(commit.error), messages=len(commit.items))
             return
         now = self._now()
-        for log, message, draft in commit.items:
+        for log, message, _ in commit.items:
             log.waiting -= 1
             log.arrived(message)
-            self._deliver(message, draft)
             self._commit_latency.observe(max(0, now - message.at) / 1000)
+        self._deliver([(message, draft) for _, message, draft in commit.items])
 
     def _forget_commit(self, commit: Commit) -> None:
         for log, message, _ in commit.items:
@@ -248,7 +258,7 @@ class MemoryBroker:
             if rest is not None:
                 join()
                 return Recovery(log.epoch, log.delivered, True, messages + rest)
-            if log.namespace.history != "durable":
+            if log.history != "durable":
                 break
             page = await self._store.history(channel, after=seen, limit=limit - len(messages))
             if not page or not _follows(page, since[0], seen):
@@ -268,7 +278,7 @@ class MemoryBroker:
             TooManyChannels: The channel has no room in memory.
         """
         log = await self._open(channel)
-        if log.namespace.history == "durable":
+        if log.history == "durable":
             is_last = before is None and after is None
             if is_last and (len(log.recent) >= limit or len(log.recent) == log.delivered):
                 return log.page(before=None, after=None, limit=limit)
@@ -329,7 +339,7 @@ class MemoryBroker:
         raise TooManyChannels
 
     def _is_idle(self, log: Log) -> bool:
-        unsaved = log.namespace.history == "recent" and log.saved < log.delivered
+        unsaved = log.history == "recent" and log.saved < log.delivered
         return not log.waiting and not unsaved and not self._in_use(log.channel)
 
     async def _forget_loop(self) -> None:
