@@ -75,7 +75,7 @@ export class Chat {
 
   /** The address says what is open, so that links and the back button work. */
   #follow() {
-    const channel = decodeURIComponent(location.hash.slice(1));
+    const channel = channelInAddress();
     if (CHANNEL.test(channel)) {
       this.store.open(channel);
       this.composer.focus();
@@ -99,6 +99,14 @@ export class Chat {
     const { unread, current } = this.store;
     const name = current ? `${current.title} · chatd` : "chatd";
     document.title = unread > 0 ? `(${unread}) ${name}` : name;
+  }
+}
+
+function channelInAddress() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return ""; // somebody typed a % of their own
   }
 }
 

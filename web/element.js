@@ -43,12 +43,17 @@ export function icon(name) {
  * @param {Element[]} children
  */
 export function arrange(parent, children) {
+  const focused = document.activeElement;
   const wanted = new Set(children);
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
   let at = parent.firstElementChild;
   for (const child of children) {
     if (child === at) at = at.nextElementSibling;
     else parent.insertBefore(child, at);
+  }
+  // Moving an element takes the focus from it.
+  if (focused instanceof HTMLElement && focused !== document.activeElement && parent.contains(focused)) {
+    focused.focus({ preventScroll: true });
   }
 }
 

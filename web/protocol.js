@@ -22,25 +22,19 @@
  *     replaced      another session took this one's place; the client stopped
  */
 
+import { Calls } from "./calls.js";
 import { CloseCode, ErrorCode, mayRetry } from "./codes.js";
-import { Places } from "./places.js";
+import { Disconnected, Refused, SignedOut } from "./errors.js";
+import { Order } from "./order.js";
+import { Outbox } from "./outbox.js";
+
+export { Disconnected, Refused, SignedOut };
 
 /** @typedef {import("./places.js").Message} Message */
-/** @typedef {import("./places.js").Cursor} Cursor */
+/** @typedef {import("./outbox.js").Sent} Sent */
 /** @typedef {{epoch: string, seq: number, recovered: boolean, messages: Message[]}} Resumed */
-/** @typedef {{channel: string, epoch: string, seq: number, at: number, duplicate?: boolean}} Sent */
 /** @typedef {{token: string, ends: number | null}} Token `ends` by this machine's clock, in milliseconds */
 /** @typedef {"idle" | "connecting" | "online" | "waiting"} State */
-/**
- * @typedef {object} Outgoing
- * @property {string} channel
- * @property {string} key
- * @property {Record<string, unknown>} data
- * @property {boolean} tried
- * @property {(sent: Sent) => void} resolve
- * @property {(error: Error) => void} reject
- */
-
 export const SUBPROTOCOL = "chatd.v1.json";
 
 /** @type {Record<State, State[]>} */
@@ -58,8 +52,6 @@ const BACKOFF_FIRST_SECONDS = 0.5;
 const BACKOFF_MAX_SECONDS = 30;
 const STEADY_SECONDS = 30; // a connection that held so long makes the backoff begin anew
 const CURSORS = 200; // fewer than limits.cursors
-const PAGE = 200; // messages asked for at once to fill a hole
-const FILL_PAGES = 10; // a larger hole is a gap
 const FIRST_TERMINAL = 4500;
 /** @type {Set<number>} */
 const TERMINAL = new Set([
@@ -68,22 +60,6 @@ const TERMINAL = new Set([
   CloseCode.INVALID_DATA,
   CloseCode.TOO_BIG,
 ]);
-
-/** A command that the server refused. */
-export class Refused extends Error {
-  /** @param {{code: number, reason: string, retry_after?: number}} error */
-  constructor({ code, reason, retry_after }) {
-    super(reason);
-    this.code = code;
-    this.retryAfter = retry_after;
-  }
-}
-
-/** The connection was not there, or went before the answer came. */
-export class Disconnected extends Error {}
-
-/** No token can be had: the person must log in again. What `token` throws to stop the client. */
-export class SignedOut extends Error {}
 
 /** A key for a message: 120 random bits. */
 export function newKey() {
@@ -98,21 +74,19 @@ export class Client extends EventTarget {
   #socket = null;
   #attempts = 0;
   #onlineSince = Infinity;
-  #nextId = 1;
   #pingSeconds = 25;
   #lastHeard = 0;
   #freshToken = false;
   #refusals = 0;
-  /** @type {Map<number, {resolve: (answer: any) => void, reject: (error: Error) => void, timer: number}>} */
-  #waiting = new Map();
+  #calls = new Calls();
   /** @type {Map<string, {conflated: boolean}>} */
   #subscriptions = new Map();
-  /** @type {Map<string, Outgoing[]>} */
-  #outgoing = new Map();
-  /** @type {Set<string>} */
-  #sending = new Set();
-  /** @type {Map<string, Message[]>} */
-  #held = new Map();
+  #outbox = new Outbox((outgoing) => this.#deliver(outgoing));
+  #order = new Order({
+    history: (channel, page) => this.history(channel, page),
+    onMessage: (message) => this.#emit("message", message),
+    onGap: (channel) => this.#emit("gap", { channel }),
+  });
   /** @type {Record<string, number>} */
   #timers = {};
 
@@ -125,7 +99,7 @@ export class Client extends EventTarget {
     super();
     this.url = url;
     this.token = token;
-    this.places = new Places();
+    this.places = this.#order.places;
     this.user = "";
     this.device = "";
     /** @type {number | null} when the next try is due, in milliseconds of Date.now() */
@@ -215,10 +189,7 @@ export class Client extends EventTarget {
    */
   send(channel, data, { key = newKey(), tried = false } = {}) {
     return new Promise((resolve, reject) => {
-      const queue = this.#outgoing.get(channel) ?? [];
-      this.#outgoing.set(channel, queue);
-      queue.push({ channel, key, data, tried, resolve, reject });
-      void this.#sendQueue(channel);
+      this.#outbox.add({ channel, key, data, tried, resolve, reject });
     });
   }
 
@@ -279,7 +250,7 @@ export class Client extends EventTarget {
     const missing = [...this.#subscriptions.keys()].filter((channel) => !(channel in answer.resumed));
     await Promise.allSettled(missing.map((channel) => this.#subscribe(channel)));
     if (this.#state !== "online") return;
-    for (const channel of this.#outgoing.keys()) void this.#sendQueue(channel);
+    this.#outbox.resume();
     this.#emit("connected", answer);
   }
 
@@ -289,7 +260,7 @@ export class Client extends EventTarget {
    */
   #resume(channel, resumed) {
     if (resumed?.recovered) {
-      for (const message of resumed.messages) this.#place(message);
+      for (const message of resumed.messages) this.#take(message);
       this.places.advance({ channel, epoch: resumed.epoch, seq: resumed.seq });
       return;
     }
@@ -308,7 +279,7 @@ export class Client extends EventTarget {
     const answer = await this.command("subscribe", since ? { channel, since } : { channel });
     if (this.#subscriptions.get(channel)?.conflated) return answer;
     if (since && !answer.recovered) this.#emit("gap", { channel });
-    for (const message of answer.messages) this.#place(message);
+    for (const message of answer.messages) this.#take(message);
     this.places.advance({ channel, epoch: answer.epoch, seq: answer.seq });
     return answer;
   }
@@ -380,13 +351,8 @@ export class Client extends EventTarget {
     const socket = this.#socket;
     this.#socket = null;
     socket?.close(code);
-    this.#held.clear();
-    const waiting = [...this.#waiting.values()];
-    this.#waiting.clear();
-    for (const { reject, timer } of waiting) {
-      clearTimeout(timer);
-      reject(new Disconnected("the connection was lost"));
-    }
+    this.#order.letGo();
+    this.#calls.abandon(new Disconnected("the connection was lost"));
   }
 
   /** @param {State} state */
@@ -440,15 +406,16 @@ export class Client extends EventTarget {
    * @returns {Promise<any>}
    */
   #request(type, fields, seconds) {
-    const socket = this.#socket;
-    const ready = socket?.readyState === WebSocket.OPEN && (this.#state === "online" || type === "connect");
-    if (!socket || !ready) return Promise.reject(new Disconnected("not connected"));
-    const id = this.#nextId++;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.#lost(), seconds * 1000);
-      this.#waiting.set(id, { resolve, reject, timer });
-      socket.send(JSON.stringify({ type, id, ...fields }));
-    });
+    const isReady = type === "connect" || this.#isReady;
+    if (!this.#socket || !isReady) return Promise.reject(new Disconnected("not connected"));
+    const { id, answer } = this.#calls.begin(seconds, () => this.#lost());
+    this.#socket.send(JSON.stringify({ type, id, ...fields }));
+    return answer;
+  }
+
+  /** Whether commands can be said. A socket that is closing is open no more, before anybody is told. */
+  get #isReady() {
+    return this.#state === "online" && this.#socket?.readyState === WebSocket.OPEN;
   }
 
   /**
@@ -459,23 +426,26 @@ export class Client extends EventTarget {
     if (socket !== this.#socket) return;
     this.#lastHeard = Date.now();
     const event = JSON.parse(text);
-    const waiting = event.id === undefined ? undefined : this.#waiting.get(event.id);
-    if (waiting) {
-      this.#waiting.delete(event.id);
-      clearTimeout(waiting.timer);
-      if (event.type === "error") waiting.reject(new Refused(event));
-      else waiting.resolve(event);
+    if (event.id !== undefined) {
+      this.#calls.settle(event);
     } else if (event.type === "message") {
-      this.#place(event);
+      this.#take(event);
     } else if (event.type === "reconnect") {
       this.#timers.move = setTimeout(() => this.#move(), event.after_seconds * 1000);
     } else if (event.type === "unsubscribed") {
       this.#subscriptions.delete(event.channel);
       this.places.forget(event.channel);
       this.#emit("unsubscribed", event);
-    } else if (event.type !== "error" && event.id === undefined) {
+    } else if (event.type !== "error") {
       this.#emit(event.type, event);
     }
+  }
+
+  /** @param {Message} message */
+  #take(message) {
+    // The seqs of a conflated channel have holes: nothing is missing there.
+    if (this.#subscriptions.get(message.channel)?.conflated) this.#emit("message", message);
+    else this.#order.take(message);
   }
 
   /** The node leaves: go to the next one, which is there already. */
@@ -484,100 +454,28 @@ export class Client extends EventTarget {
     void this.#open();
   }
 
-  // Order.
-
   /**
-   * Give a message out in its place; hold it back while what comes before it is missing.
-   * @param {Message} message
+   * @param {import("./outbox.js").Outgoing} outgoing
+   * @returns {Promise<import("./outbox.js").Outcome>}
    */
-  #place(message) {
-    const { channel } = message;
-    const held = this.#held.get(channel);
-    if (held) {
-      held.push(message);
-      return;
-    }
-    if (this.#subscriptions.get(channel)?.conflated) {
-      this.#emit("message", message);
-      return;
-    }
-    const verdict = this.places.judge(message);
-    if (verdict === "seen") return;
-    if (verdict === "hole") {
-      this.#held.set(channel, [message]);
-      void this.#fill(channel);
-      return;
-    }
-    if (verdict === "reborn") this.#emit("gap", { channel });
-    this.#give(message);
-  }
-
-  /** @param {Message} message */
-  #give(message) {
-    this.places.stand(message);
-    this.#emit("message", message);
-  }
-
-  /**
-   * Read what is missing from the history, give it out, then what was held back.
-   * @param {string} channel
-   */
-  async #fill(channel) {
-    const held = this.#held.get(channel);
-    let complete = false;
-    try {
-      for (let page = 0; page < FILL_PAGES && !complete; page++) {
-        const { messages, more } = await this.history(channel, { after: this.places.get(channel)?.[1], limit: PAGE });
-        if (this.#held.get(channel) !== held) return; // the connection went; the cursor brings all of it again
-        for (const message of messages) if (this.places.judge(message) !== "seen") this.#give(message);
-        complete = !more;
-      }
-    } catch (error) {
-      if (!(error instanceof Refused)) return;
-    }
-    if (!held || this.#held.get(channel) !== held) return;
-    this.#held.delete(channel);
-    held.sort((one, other) => one.seq - other.seq);
-    if (!complete) this.#emit("gap", { channel });
-    for (const message of held) if (this.places.judge(message) !== "seen") this.#give(message);
-  }
-
-  // Sending.
-
-  /** @param {string} channel */
-  async #sendQueue(channel) {
-    if (this.#sending.has(channel)) return;
-    this.#sending.add(channel);
-    const queue = this.#outgoing.get(channel) ?? [];
-    while (queue.length > 0 && this.#state === "online") {
-      const settled = await this.#sendOne(queue[0]);
-      if (settled) queue.shift();
-    }
-    if (queue.length === 0) this.#outgoing.delete(channel);
-    this.#sending.delete(channel);
-  }
-
-  /**
-   * @param {Outgoing} outgoing
-   * @returns {Promise<boolean>} whether it is done with, one way or the other
-   */
-  async #sendOne(outgoing) {
+  async #deliver(outgoing) {
+    if (!this.#isReady) return "lost";
     const { channel, key, data, tried } = outgoing;
     outgoing.tried = true;
     try {
       const sent = await this.#request("send", { channel, key, data, ...(tried && { retry: true }) }, ANSWER_SECONDS);
       // Our own message is no event on this session in most channels: it takes its place in the order from its answer.
-      this.#place({ channel, epoch: sent.epoch, seq: sent.seq, from: this.user, key, at: sent.at, data });
+      this.#take({ channel, epoch: sent.epoch, seq: sent.seq, from: this.user, key, at: sent.at, data });
       outgoing.resolve(sent);
-      return true;
+      return "settled";
     } catch (error) {
-      if (!(error instanceof Refused)) return false;
+      if (!(error instanceof Refused)) return "lost";
       if (mayRetry(error.code)) {
         await pause(error.retryAfter ?? 1);
-        return false;
+        return "later";
       }
       outgoing.reject(error);
-      return true;
+      return "settled";
     }
   }
 

@@ -19,6 +19,7 @@ import { Disconnected, newKey, Refused } from "./protocol.js";
 const PAGE = 50; // messages of one page of history
 const LISTED = 100; // member channels shown
 const PREVIEWS = 30; // conversations whose last message is read for the list
+const RETRY_MS = 3000; // a history that cannot be read now is asked for again
 const WATCHED = 40; // people whose presence is watched
 
 export class Store extends EventTarget {
@@ -369,24 +370,34 @@ export class Store extends EventTarget {
     if (conversation.isLoading || this.client.state !== "online") return;
     conversation.isLoading = true;
     this.#changed("talk");
+    let again = false;
     try {
       const { generation } = conversation;
       const before = conversation.lines[0]?.seq;
       const page = await this.client.history(conversation.channel, before ? { before, limit } : { limit });
-      if (generation !== conversation.generation) return;
-      conversation.addOlder(page.messages, page.more);
-      conversation.isLoaded ||= limit === PAGE;
-      conversation.closed = "";
-      const isNewRoom = conversation.namespace === "room" && conversation.read === null;
-      if (isNewRoom || (conversation === this.current && this.isLooking)) this.#markRead(conversation);
+      if (generation === conversation.generation) this.#take(conversation, page, limit === PAGE);
+      // It was opened while only its last message was being read, or its messages were forgotten meanwhile.
+      again = !conversation.isLoaded;
     } catch (error) {
-      if (error instanceof Refused && !mayRetry(error.code)) this.#onUnreadable(conversation, error);
+      if (error instanceof Refused) this.#onUnreadable(conversation, error);
     } finally {
       conversation.isLoading = false;
       this.#changed("list", "talk");
-      // It was opened while only its last message was being read, or its messages were forgotten meanwhile.
-      if (conversation === this.current && !conversation.isLoaded) void this.#load(conversation);
     }
+    if (again && conversation === this.current) void this.#load(conversation);
+  }
+
+  /**
+   * @param {Conversation} conversation
+   * @param {{messages: Message[], more: boolean}} page
+   * @param {boolean} isWhole
+   */
+  #take(conversation, { messages, more }, isWhole) {
+    conversation.addOlder(messages, more);
+    conversation.isLoaded ||= isWhole;
+    conversation.closed = "";
+    const isNewRoom = conversation.namespace === "room" && conversation.read === null;
+    if (isNewRoom || (conversation === this.current && this.isLooking)) this.#markRead(conversation);
   }
 
   /**
@@ -394,6 +405,10 @@ export class Store extends EventTarget {
    * @param {Refused} error
    */
   #onUnreadable(conversation, error) {
+    if (mayRetry(error.code)) {
+      setTimeout(() => conversation === this.current && void this.#load(conversation), RETRY_MS);
+      return;
+    }
     conversation.isLoaded = true;
     conversation.hasOlder = false;
     conversation.closed = error.message;

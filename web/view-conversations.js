@@ -49,7 +49,7 @@ class Row {
    * @param {(channel: string) => void} onOpen
    */
   constructor(conversation, onOpen) {
-    this.presence = element("span", { class: "presence" });
+    this.presence = element("span", { class: "presence", role: "img" });
     this.preview = element("span", { class: "preview" });
     this.time = element("time", { class: "time" });
     this.unread = element("span", { class: "unread" });
@@ -79,6 +79,7 @@ class Row {
     this.button.classList.toggle("has-unread", unread > 0);
     this.presence.dataset.state = state;
     this.presence.title = state;
+    this.presence.ariaLabel = state;
     this.preview.textContent = conversation.closed || previewOf(conversation, store.me);
     this.time.textContent = at ? shortTime(at) : "";
     const number = Number.isFinite(unread) ? String(Math.min(unread, 99)) : "new";

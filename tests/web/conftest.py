@@ -26,6 +26,11 @@ ARGUMENTS = (
     "--window-size=1200,900",
 )
 BROWSERS = 2
+SETTINGS = {
+    "CHATD_PRESENCE__GRACE_SECONDS": "0.2",
+    "CHATD_SERVER__DRAIN_SECONDS": "0.2",
+    "CHATD_LIMITS__HTTP_REQUESTS_BURST": "100000",  # the page is visited faster than any person does
+}
 
 OpenWindow = Callable[[], Window]
 
@@ -52,7 +57,7 @@ def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Chrome]]:
 @pytest.fixture(scope="session")
 def calm_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A running node for tests that only read its files."""
-    running = Node(tmp_path_factory.mktemp("calm") / "var", {})
+    running = Node(tmp_path_factory.mktemp("calm") / "var", SETTINGS)
     try:
         running.start()
         yield running
@@ -63,7 +68,7 @@ def calm_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     """A running node with an empty store."""
-    running = Node(tmp_path / "var", {"CHATD_PRESENCE__GRACE_SECONDS": "0.2", "CHATD_SERVER__DRAIN_SECONDS": "0.2"})
+    running = Node(tmp_path / "var", SETTINGS)
     try:
         running.start()
         yield running

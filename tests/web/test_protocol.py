@@ -127,6 +127,22 @@ def test_a_message_without_an_answer_is_sent_again_with_its_key(window: Window) 
     assert sent["duplicate"] is True
 
 
+def test_a_message_written_while_the_connection_closes_waits_for_the_next_one(window: Window) -> None:
+    sends = run(
+        window,
+        """
+        socket.readyState = 2;  // the server's close frame came, the close event did not yet
+        const sending = client.send("room:a", { text: "mine" });
+        await new Promise((resolve) => setTimeout(resolve));
+        const before = said.filter(({ type }) => type === "send").length;
+        socket.break(4000);
+        await sending;
+        return [before, said.filter(({ type }) => type === "send").length];
+        """,
+    )
+    assert sends == [0, 1]
+
+
 def test_a_new_epoch_is_told_as_a_gap(window: Window) -> None:
     given, gaps = run(
         window,

@@ -96,13 +96,18 @@ class Window:
         self.wait(lambda: self.script("return decodeURIComponent(location.hash)") == f"#{channel}")
 
     def start(self, kind: str, name: str, people: str = "") -> None:
-        """Begin a conversation by the dialog: a room, a direct one (dm), a group."""
+        """Begin a conversation by the dialog: a room, a direct one (dm), a group; wait until it is open or refused."""
         self.click("#start-button")
         self.click(f"input[value={kind}] + span")
         self.find("#start-name").send_keys(name)
         if people:
             self.find("#start-members").send_keys(people)
         self.click("#start-submit")
+        self.wait(lambda: self._is_started(name))
+
+    def _is_started(self, name: str) -> bool:
+        is_open = not self.all("#start-dialog[open]") and self.all("#talk-title")[0].text == name
+        return is_open or self.all("#start-error")[0].is_displayed()
 
     def say(self, text: str) -> None:
         """Write a message and press Enter."""
