@@ -28,14 +28,22 @@ class Commit:
         """Take the store's answer, deliver, and wake who waits."""
         self.error = error
         self.is_done = True
-        self._on_done(self)
-        if self._event is not None:
-            self._event.set()
+        try:
+            self._on_done(self)
+        finally:
+            self._release()
+            if self._event is not None:
+                self._event.set()
 
     def refuse(self, error: Exception) -> None:
         """Take it that the store did not even begin."""
         self.error = error
         self.is_done = True
+        self._release()
+
+    def _release(self) -> None:
+        """Let go of the messages: who knows one of their keys holds this commit, for as long as keys are remembered."""
+        self.items = []
 
     async def wait(self) -> None:
         """Return when the store has answered."""

@@ -29,6 +29,7 @@ from storage import Store, StoreError
 from storage.records import Place, StoredMessage
 
 _CLEAN = "recent_channels_saved"
+_COPIED_AT = "copied_at"  # set in a backup: when it was made
 _DAY_MILLISECONDS = 86_400_000
 
 # Newest messages of a durable channel that are kept in memory: they bring back who was away for a moment, and close
@@ -37,6 +38,12 @@ _DURABLE_RECENT = 64
 
 # How often recovering reads on from the store before it gives up on a channel that is written to faster.
 _RECOVER_ROUNDS = 8
+
+# How often a publish opens its channels, which others who open theirs may push out again, before it gives up.
+_OPEN_ROUNDS = 8
+
+# How many channels are looked at, to find one that can be forgotten.
+_ROOM_LOOKS = 1000
 
 # Asks of a sender whose message found the store's queue full, or no room for another channel.
 _RETRY_SECONDS = 1.0
@@ -78,6 +85,7 @@ class MemoryBroker:
         self._saver = Saver(store, self._config)
         self._started_at = 0
         self._was_clean = False
+        self._copied_at = 0
         self._published = 0
         self._duplicates = 0
         self._waiting = 0
@@ -89,6 +97,7 @@ class MemoryBroker:
         self._started_at = self._now()
         self._was_clean = await self._store.get_meta(_CLEAN) is not None
         await self._store.put_meta(_CLEAN, None)
+        self._copied_at = int(await self._store.get_meta(_COPIED_AT) or 0)
 
     async def run(self) -> None:
         """Save `recent` channels and forget idle ones, until cancelled."""
@@ -132,9 +141,13 @@ class MemoryBroker:
         for draft in drafts:
             if draft.retry and self._keys.get((draft.sender, draft.key)) is None:
                 await self._find(draft)
-        while missing := [draft.channel for draft in drafts if draft.channel not in self._logs]:
+        for _ in range(_OPEN_ROUNDS):
+            missing = [draft.channel for draft in drafts if draft.channel not in self._logs]
+            if not missing:
+                return
             for channel in missing:
                 await self._open(channel)
+        raise TooManyChannels  # opening one of them makes room by forgetting another
 
     async def _find(self, draft: Draft) -> None:
         since = self._now() - self._config.dedupe_days * _DAY_MILLISECONDS
@@ -155,6 +168,7 @@ class MemoryBroker:
                 answers.append(self._duplicate(draft, known))
                 continue
             log = self._logs[draft.channel]
+            log.used_at = now
             log.seq = seq = Seq(log.seq + 1)
             place = Place(log.epoch, seq, now)
             message = StoredMessage(
@@ -176,7 +190,6 @@ class MemoryBroker:
             keys.put(key, KnownKey(draft.channel, place))
             log.delivered = seq
             log.recent.append(message)
-            log.used_at = now
             if log.history == "recent":
                 self._saver.add(log)
             delivered.append((message, draft))
@@ -308,8 +321,12 @@ class MemoryBroker:
         namespace = self._rules(channel)
         if namespace.history == "durable":
             head = await self._store.head(channel)
-            epoch, seq = (head.epoch, head.seq) if head is not None else (self._new_epoch(), Seq(0))
-            return Log(channel, namespace, epoch, seq, _DURABLE_RECENT)
+            if head is None:
+                return Log(channel, namespace, self._new_epoch(), Seq(0), _DURABLE_RECENT)
+            if head.at > self._copied_at:
+                return Log(channel, namespace, head.epoch, head.seq, _DURABLE_RECENT)
+            # The database is a backup: what came after it was made had seqs that readers may remember.
+            return Log(channel, namespace, self._new_epoch(), Seq(head.seq + REBIRTH_JUMP), _DURABLE_RECENT)
         if namespace.history == "none":
             return Log(channel, namespace, self._new_epoch(), Seq(0), 0)
         size = self._config.recent_messages
@@ -332,10 +349,11 @@ class MemoryBroker:
         """
         if len(self._logs) + len(self._opening) < self._config.open_channels:
             return
-        for log in islice(self._logs.values(), 1000):
+        for log in list(islice(self._logs.values(), _ROOM_LOOKS)):
+            del self._logs[log.channel]
             if self._is_idle(log):
-                del self._logs[log.channel]
                 return
+            self._logs[log.channel] = log  # behind the others: the next search goes on where this one ended
         raise TooManyChannels
 
     def _is_idle(self, log: Log) -> bool:
