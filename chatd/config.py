@@ -88,6 +88,7 @@ class Limits(Section, frozen=True, kw_only=True):
     subscriptions: Count = 128
     cursors: Count = 256
     recover_messages: Count = 500
+    recover_bytes: Count = 2_097_152
     history_messages: Count = 200
     commands_per_second: Rate = 30.0
     commands_burst: Count = 120
@@ -152,7 +153,7 @@ class Store(Section, frozen=True, kw_only=True):
     kind: Literal["sqlite"] = "sqlite"
     path: str = "chatd.sqlite3"
     queue_rows: Count = 100_000
-    batch_rows: Count = 2000
+    batch_rows: Count = 500
     read_threads: Count = 4
     cache_kib: Count = 65536
     trim_seconds: Seconds = 600.0

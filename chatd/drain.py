@@ -34,4 +34,3 @@ async def drain_sessions(hub: Hub, window_seconds: float, random: Callable[[], f
             await trio.lowlevel.checkpoint()
     with trio.move_on_after(hub.settings.config.websocket.close_seconds):
         await hub.wait_empty()
-

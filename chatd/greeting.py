@@ -14,7 +14,7 @@ from chatd.broker import Recovery
 from chatd.broker.memory import TooManyChannels
 from chatd.event import message_event
 from chatd.hub import Hub
-from chatd.reading import Reading
+from chatd.reading import Reading, within
 from chatd.rights import Denied, Directory
 from chatd.session import Session, State
 from protocol.codes import CloseCode, ErrorCode
@@ -61,11 +61,14 @@ class Greeting:
         early = session.begin_resume()
         self._hub.welcome(session, principal)
         resumed: dict[ChannelName, Recovery] = {}
+        room = self._hub.settings.limits.recover_bytes
         lost: list[Unsubscribed] = []
         try:
             for name, cursor in command.cursors.items():
                 try:
-                    resumed[ChannelName(name)] = await self._resume(session, principal, name, cursor)
+                    recovery = within(await self._resume(session, principal, name, cursor), room)
+                    room -= sum(len(message.body) for message in recovery.messages)
+                    resumed[ChannelName(name)] = recovery
                 except Denied as error:
                     lost.append(Unsubscribed(channel=ChannelName(name), code=error.code, reason=str(error)))
         except (StoreError, TooManyChannels) as error:

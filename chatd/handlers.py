@@ -9,7 +9,7 @@ from chatd.greeting import Greeting
 from chatd.groups import Groups
 from chatd.hub import Hub
 from chatd.presence.tracker import PresenceTracker
-from chatd.reading import Reading
+from chatd.reading import Reading, within
 from chatd.rights import Denied, Directory
 from chatd.router import Router
 from chatd.session import Session
@@ -127,7 +127,10 @@ class Handlers:
             raise Denied(ErrorCode.ALREADY_SUBSCRIBED, "this session is subscribed to it")
         if len(held) >= self._hub.settings.limits.subscriptions:
             raise Denied(ErrorCode.TOO_MANY_SUBSCRIPTIONS, f"a session may have {len(held)} subscriptions")
-        recovery = await self._reading.subscribe(session, principal, address, command.since)
+        recovery = within(
+            await self._reading.subscribe(session, principal, address, command.since),
+            self._hub.settings.limits.recover_bytes,
+        )
         encoding = session.format.codec.encoding
         session.reply(
             Subscribed(

@@ -100,3 +100,10 @@ class Reading:
         if not all(map(is_user_id, users)):
             raise Denied(ErrorCode.UNKNOWN_USER, "that is no user id")
         return await self._tracker.states([UserId(user) for user in users])
+
+
+def within(recovery: Recovery, room_bytes: int) -> Recovery:
+    """Return the recovery if its messages fit, else one that says that something is missing."""
+    if sum(len(message.body) for message in recovery.messages) <= room_bytes:
+        return recovery
+    return Recovery(recovery.epoch, recovery.seq, False, [])

@@ -208,9 +208,7 @@ class Session:
         frame = self.format.frame
         self.write(frame(events[0]) if len(events) == 1 else b"".join([frame(event) for event in events]))
 
-    def reply_error(
-        self, command_id: int | None, code: ErrorCode, reason: str, retry_after: float | None = None
-    ) -> None:
+    def reply_error(self, command_id: int, code: ErrorCode, reason: str, retry_after: float | None = None) -> None:
         """Refuse a command."""
         self.hub.counters.errors[code] += 1
         self.reply(Error(id=command_id, code=code, reason=reason, retry_after=retry_after))

@@ -263,9 +263,9 @@ class Ok(Event, tag="ok", frozen=True, kw_only=True, gc=False):
 
 
 class Error(Event, tag="error", frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Answers a command that was refused; protocol/codes.py lists the codes. Without `id`: about the connection."""
+    """Answers a command that was refused; protocol/codes.py lists the codes."""
 
-    id: int | None = None
+    id: int
     code: int
     reason: str
     retry_after: float | None = None

@@ -19,6 +19,9 @@ import trio
 from protocol.names import ChannelName, DeviceId, Seq, UserId
 from storage.records import DeviceRecord, Membership, Place, Role, StoredMessage, UserRecord
 
+COPIED_AT = "copied_at"
+"""The `meta` value that a backup carries: when it was made, in Unix milliseconds."""
+
 Done = Callable[[Exception | None], None]
 
 

@@ -2,10 +2,12 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from storage import StoreError, StoreUnavailable
+from storage import COPIED_AT, StoreError, StoreUnavailable
+from storage import sqlite_meta as meta
 
 STEP_PAGES = 1000  # copied between two calls of `progress`
 
@@ -42,6 +44,8 @@ def _copy(source: sqlite3.Connection, target: Path, progress: Progress) -> None:
     copy = sqlite3.connect(target)
     try:
         source.backup(copy, pages=STEP_PAGES, progress=lambda _, left, total: progress(total - left, total))
+        meta.put(copy, COPIED_AT, str(int(time.time() * 1000)))
+        copy.commit()
         # One file that can be read where nothing can be written; a node that opens it turns the log on again.
         copy.execute("PRAGMA journal_mode = DELETE")
     finally:

@@ -25,11 +25,10 @@ from chatd.counters import Latency
 from chatd.settings import Settings
 from protocol.codes import ErrorCode
 from protocol.names import ChannelName, Epoch, Seq
-from storage import Store, StoreError
+from storage import COPIED_AT, Store, StoreError
 from storage.records import Place, StoredMessage
 
 _CLEAN = "recent_channels_saved"
-_COPIED_AT = "copied_at"  # set in a backup: when it was made
 _DAY_MILLISECONDS = 86_400_000
 
 # Newest messages of a durable channel that are kept in memory: they bring back who was away for a moment, and close
@@ -97,7 +96,7 @@ class MemoryBroker:
         self._started_at = self._now()
         self._was_clean = await self._store.get_meta(_CLEAN) is not None
         await self._store.put_meta(_CLEAN, None)
-        self._copied_at = int(await self._store.get_meta(_COPIED_AT) or 0)
+        self._copied_at = int(await self._store.get_meta(COPIED_AT) or 0)
 
     async def run(self) -> None:
         """Save `recent` channels and forget idle ones, until cancelled."""

@@ -8,6 +8,7 @@ import trio
 
 from chatd.config import NAMESPACES, Config
 from protocol.codes import CloseCode, ErrorCode
+from storage import COPIED_AT
 from tests.rig.node import Device, Rig, changed, running_node
 
 
@@ -219,3 +220,33 @@ async def test_connecting_while_the_store_fails_is_answered_and_may_be_tried_aga
     assert (answer["type"], answer["code"]) == ("error", ErrorCode.UNAVAILABLE)
     assert answer["retry_after"] > 0
     assert await device.close_code() == CloseCode.UNAVAILABLE
+
+
+async def test_what_one_connect_brings_is_bounded_in_bytes(tmp_path: Path) -> None:
+    limits = msgspec.structs.replace(config().limits, recover_bytes=50)
+    async with running_node(tmp_path, config(limits=limits)) as rig:
+        writer = await rig.enter("writer")
+        cursors = {}
+        for channel in ("room:a", "room:b"):
+            cursors[channel] = [(await write(writer, channel, 5))["epoch"], 0]
+        _, answer = await reconnect(rig, "alice", cursors)
+        assert seqs(answer["resumed"]["room:a"]["messages"]) == [1, 2, 3, 4, 5]
+        assert answer["resumed"]["room:b"]["recovered"] is False
+        device = await rig.enter("bob")
+        subscribed = await device.ask(type="subscribe", channel="room:b", since=cursors["room:b"])
+        assert subscribed["recovered"] is True
+
+
+async def test_a_restored_backup_gives_no_seq_twice(tmp_path: Path) -> None:
+    async with running_node(tmp_path, config()) as rig:
+        await rig.register("alice", "bob")
+        bob = await rig.enter("bob")
+        before = await write(bob, "dm:alice:bob", 5)
+        await rig.store.put_meta(COPIED_AT, str(before["at"]))  # as a backup made now carries it
+    async with running_node(tmp_path, config()) as rig:
+        bob = await rig.enter("bob")
+        after = await write(bob, "dm:alice:bob", 1, start=5)
+        assert after["epoch"] != before["epoch"]
+        assert after["seq"] > before["seq"] + 1
+        _, answer = await reconnect(rig, "alice", {"dm:alice:bob": [before["epoch"], 7]})
+        assert answer["resumed"]["dm:alice:bob"]["recovered"] is False

@@ -8,7 +8,7 @@ import pytest
 
 from protocol.body import Body, Encoding
 from protocol.names import ChannelName, Epoch, Seq, UserId
-from storage import StoreError, StoreUnavailable, sqlite_backup, sqlite_inspection
+from storage import COPIED_AT, StoreError, StoreUnavailable, sqlite_backup, sqlite_inspection, sqlite_meta
 from storage import sqlite_messages as messages_table
 from storage.records import StoredMessage
 from storage.sqlite import prepare
@@ -70,6 +70,14 @@ def test_only_the_owner_may_read_a_backup(database: Path, tmp_path: Path) -> Non
     with closing(connect_reader(database)) as source:
         backup(source, tmp_path / "copy", lambda *_: None)
     assert stat.S_IMODE((tmp_path / "copy").stat().st_mode) == 0o600
+
+
+def test_a_backup_says_when_it_was_made_and_the_database_itself_does_not(database: Path, tmp_path: Path) -> None:
+    with closing(connect_reader(database)) as source:
+        backup(source, tmp_path / "copy", lambda *_: None)
+        assert sqlite_meta.get(source, COPIED_AT) is None
+    with closing(connect_reader(tmp_path / "copy")) as copy:
+        assert int(sqlite_meta.get(copy, COPIED_AT) or 0) > 1_700_000_000_000
 
 
 def test_reading_a_backup_makes_no_files_beside_it(database: Path, tmp_path: Path) -> None:
