@@ -184,7 +184,8 @@ class Hub:
             return
         if not channel.pending:
             self._dirty.append(channel)
-            self.wake()
+            if not self._awake:
+                self.wake()
         channel.pending.append((event, origin))
 
     def deliver_to(self, users: Iterable[UserId], event: Event | StoredMessage, origin: str = "") -> None:
@@ -215,15 +216,15 @@ class Hub:
     def hold(self, session: Session) -> None:
         """Write what the session holds when the turn is over."""
         self._held.append(session)
-        self.wake()
+        if not self._awake:
+            self.wake()
 
     def wake(self) -> None:
         """Let `run` send what waits, after all tasks of this turn had theirs."""
-        if not self._awake:
-            self._awake = True
-            if self._task is not None:
-                task, self._task = self._task, None
-                trio.lowlevel.reschedule(task)
+        self._awake = True
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
 
     async def run(self) -> None:
         """Send out what each turn brings, until cancelled."""

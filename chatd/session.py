@@ -131,7 +131,7 @@ class Session:
         sends: list[Send] = []
         messages = self._reader.feed(data)
         self.hub.counters.bytes_in += len(data)
-        wait = self._pace(len(messages))
+        wait = (self.bucket or self._new_bucket()).take(self.hub.monotonic(), len(messages))
         decode = self.format.codec.decode
         for opcode, payload in messages:
             if opcode == self._format_opcode:
@@ -167,13 +167,11 @@ class Session:
             self.close(broken.code, broken.reason)
         return True
 
-    def _pace(self, count: int) -> float:
-        """Take what one read brought from the session's rate; return 0.0 or the seconds to wait."""
-        bucket = self.bucket
-        if bucket is None:
-            limits = self.hub.settings.limits
-            bucket = self.bucket = TokenBucket(limits.commands_per_second, limits.commands_burst)
-        return bucket.take(self.hub.monotonic(), count)
+    def _new_bucket(self) -> TokenBucket:
+        """Make the bucket that this session's commands pass, when the first one comes."""
+        limits = self.hub.settings.limits
+        self.bucket = TokenBucket(limits.commands_per_second, limits.commands_burst)
+        return self.bucket
 
     def _refuse(self, command: AnyCommand, wait: float) -> None:
         """Answer a command over the rate; a client that does not slow down is closed."""

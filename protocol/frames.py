@@ -77,21 +77,19 @@ class FrameReader:
             data = self._rest + data
             self._rest = b""
         try:
-            self._read(data, events)
+            at = self._whole(data, 0, events) if self._message is None else 0
+            if at < len(data):
+                self._read(data, at, events)
         except FrameError as error:
             # A new one: the traceback of the one that was raised holds this reader and these bytes.
             self.error = FrameError(error.code, error.reason)
             self._stop()
         return events
 
-    def _read(self, data: bytes, events: list[tuple[int, bytes]]) -> None:
-        at = 0
+    def _read(self, data: bytes, at: int, events: list[tuple[int, bytes]]) -> None:
+        """Read on where no whole and simple frame begins."""
         end = len(data)
         while at < end and not self._over:
-            if self._message is None:
-                at = self._whole(data, at, events)
-                if at == end:
-                    return
             message = self._message
             if message is not None and message.left:
                 at = self._payload(message, data, at, events)
@@ -101,6 +99,8 @@ class FrameReader:
                     self._rest = data[at:]
                     return
                 at = start
+            if self._message is None and not self._over:
+                at = self._whole(data, at, events)
 
     def _whole(self, data: bytes, at: int, events: list[tuple[int, bytes]]) -> int:
         """Read the frames from here on that are whole and unfragmented; return where the first other one begins.

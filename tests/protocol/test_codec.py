@@ -124,7 +124,8 @@ def test_an_event_says_its_type_and_leaves_out_what_has_its_default() -> None:
         "seq": 2,
         "at": 3,
     }
-    assert json.loads(JSON.encode(m.Error(code=100, reason="slow"))) == {"type": "error", "code": 100, "reason": "slow"}
+    error = m.Error(id=1, code=100, reason="slow")
+    assert json.loads(JSON.encode(error)) == {"type": "error", "id": 1, "code": 100, "reason": "slow"}
 
 
 def test_the_body_of_a_command_is_kept_byte_by_byte(codec: Codec) -> None:
