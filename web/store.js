@@ -8,11 +8,12 @@ import { mayRetry } from "./codes.js";
 import { Conversation } from "./conversation.js";
 import { Marks } from "./marks.js";
 import { directChannel } from "./names.js";
+import { People } from "./people.js";
 import { Disconnected, newKey, Refused } from "./protocol.js";
 
 /** @typedef {import("./conversation.js").Line} Line */
 /** @typedef {import("./places.js").Message} Message */
-/** @typedef {{user: string, state: string, last_seen?: number}} UserState */
+/** @typedef {import("./people.js").UserState} UserState */
 /** @typedef {{channel: string, role: string, epoch: string, seq: number, at: number}} Membership */
 /** @typedef {"list" | "talk" | "connection"} Topic */
 
@@ -20,7 +21,6 @@ const PAGE = 50; // messages of one page of history
 const LISTED = 100; // member channels shown
 const PREVIEWS = 30; // conversations whose last message is read for the list
 const RETRY_MS = 3000; // a history that cannot be read now is asked for again
-const WATCHED = 40; // people whose presence is watched
 
 export class Store extends EventTarget {
   /** @type {Set<Topic>} */
@@ -38,10 +38,7 @@ export class Store extends EventTarget {
     this.marks = new Marks(user);
     /** @type {Map<string, Conversation>} */
     this.conversations = new Map();
-    /** @type {Map<string, UserState>} */
-    this.presence = new Map();
-    /** @type {Set<string>} */
-    this.watched = new Set();
+    this.people = new People(client, { user, isGuest }, () => this.#changed("list", "talk"));
     /** @type {Conversation | null} */
     this.current = null;
     this.isLooking = !document.hidden;
@@ -63,14 +60,6 @@ export class Store extends EventTarget {
 
   get unread() {
     return [...this.conversations.values()].filter((conversation) => conversation.unread > 0).length;
-  }
-
-  /**
-   * What is said about a person: online, away, offline, or nothing.
-   * @param {string} user
-   */
-  stateOf(user) {
-    return this.presence.get(user) ?? null;
   }
 
   // What the person does.
@@ -135,7 +124,7 @@ export class Store extends EventTarget {
    */
   startDirect(user) {
     const channel = directChannel(this.me, user);
-    this.#watch([user]);
+    this.people.watch([user]);
     return channel;
   }
 
@@ -180,7 +169,7 @@ export class Store extends EventTarget {
   look(isLooking) {
     this.isLooking = isLooking;
     if (isLooking && this.current) this.#markRead(this.current);
-    void this.#tellStatus();
+    void this.people.tell(this.isLooking);
     this.#changed("list");
   }
 
@@ -194,7 +183,6 @@ export class Store extends EventTarget {
     on("connected", () => void this.#catchUp());
     on("message", (message) => this.#onMessage(message));
     on("gap", ({ channel }) => this.#onGap(channel));
-    on("presence_changed", (state) => this.#onPresence([state]));
     on("count", ({ channel, count }) => this.#onPeople(channel, (conversation) => (conversation.count = count)));
     on("joined", ({ channel, user }) => this.#onPeople(channel, (conversation) => conversation.people?.add(user)));
     on("left", ({ channel, user }) => this.#onPeople(channel, (conversation) => conversation.people?.delete(user)));
@@ -204,13 +192,13 @@ export class Store extends EventTarget {
 
   /** After every connect: learn what is new since the last one. */
   async #catchUp() {
-    void this.#tellStatus();
+    void this.people.tell(this.isLooking);
     try {
       if (!this.isGuest) await this.#loadList();
       if (this.current) void this.#look(this.current);
       await this.#preview();
-      this.#watch(this.list.map((conversation) => conversation.peer).filter((peer) => peer !== null));
-      await this.#askPresence();
+      this.people.watch(this.list.map((conversation) => conversation.peer).filter((peer) => peer !== null));
+      await this.people.ask();
     } catch (error) {
       ignoreDisconnect(error);
     }
@@ -241,7 +229,7 @@ export class Store extends EventTarget {
     conversation.add(message);
     if (message.kind === "members") this.#onMembers(conversation, message);
     if (message.from === this.me || (conversation === this.current && this.isLooking)) this.#markRead(conversation);
-    if (conversation.peer) this.#watch([conversation.peer]);
+    if (conversation.peer) this.people.watch([conversation.peer]);
     this.#saveUnsent();
     this.#changed("list", "talk");
   }
@@ -264,12 +252,6 @@ export class Store extends EventTarget {
     if (!conversation) return;
     conversation.reset();
     if (conversation === this.current) void this.#load(conversation);
-  }
-
-  /** @param {UserState[]} states */
-  #onPresence(states) {
-    for (const state of states) this.presence.set(state.user, state);
-    this.#changed("list", "talk");
   }
 
   /**
@@ -451,30 +433,6 @@ export class Store extends EventTarget {
       unsent.filter(({ state }) => state === "pending").map(({ key, at, data }) => ({ channel, key, at, data })),
     );
     this.marks.saveUnsent(unsent);
-  }
-
-  // Presence.
-
-  /** @param {string[]} users */
-  #watch(users) {
-    if (this.isGuest) return;
-    const added = users.filter((user) => user !== this.me && !this.watched.has(user));
-    for (const user of added.slice(0, WATCHED - this.watched.size)) {
-      this.watched.add(user);
-      this.client.subscribe(`presence:${user}`, { conflated: true }).catch(ignoreDisconnect);
-    }
-    if (added.length > 0) this.#askPresence().catch(ignoreDisconnect);
-  }
-
-  async #askPresence() {
-    if (this.isGuest || this.watched.size === 0) return;
-    const { users } = await this.client.command("presence", { users: [...this.watched] });
-    this.#onPresence(users ?? []);
-  }
-
-  async #tellStatus() {
-    if (this.isGuest) return;
-    await this.client.command("status", { state: this.isLooking ? "online" : "away" }).catch(ignoreDisconnect);
   }
 
   /** @param {...Topic} topics */

@@ -73,7 +73,7 @@ class Row {
   render(conversation, store) {
     const { last, unread, peer } = conversation;
     const at = last?.at ?? conversation.at;
-    const state = peer ? (store.stateOf(peer)?.state ?? "") : "";
+    const state = peer ? (store.people.stateOf(peer)?.state ?? "") : "";
     if (conversation === store.current) this.button.setAttribute("aria-current", "true");
     else this.button.removeAttribute("aria-current");
     this.button.classList.toggle("has-unread", unread > 0);

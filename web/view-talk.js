@@ -75,7 +75,7 @@ export class TalkView {
 
   /** @param {Conversation} conversation */
   #peopleText({ peer, count, people, members }) {
-    if (peer) return describePresence(this.store.stateOf(peer));
+    if (peer) return describePresence(this.store.people.stateOf(peer));
     if (members) return Object.keys(members).sort().join(", ");
     if (people && people.size > 0 && people.size <= 6) return `Here now: ${[...people].sort().join(", ")}`;
     if (count === null) return "";

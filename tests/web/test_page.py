@@ -94,6 +94,7 @@ def test_a_group_is_made_and_people_are_invited(alice: Window, bob: Window) -> N
     alice.hears("me")
     bob.click("#people-button")
     bob.click("#people-leave")
+    bob.wait(lambda: not bob.all('.conversation[data-channel="group:picnic"]'))
     alice.sees("#log .happening", "bob left")
     alice.sees("#talk-people", "alice")
 
