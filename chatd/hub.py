@@ -150,7 +150,9 @@ class Hub:
     # Channels.
 
     def subscribe(self, session: Session, name: ChannelName, namespace: Namespace) -> None:
-        """Let a session read a channel from the next event on."""
+        """Let a session read a channel from the next event on, unless it was closed while the channel was read."""
+        if not session.is_open:
+            return
         channel = self.channels.get(name)
         if channel is None:
             channel = self.channels[name] = Channel(name, namespace)
@@ -196,7 +198,7 @@ class Hub:
             user = self.users.get(name)
             if user is None:
                 continue
-            for session in user.sessions:
+            for session in tuple(user.sessions):  # one that is cut off for being slow leaves the list
                 if session.id == origin:
                     continue
                 if session.early is not None and isinstance(event, StoredMessage):

@@ -141,6 +141,8 @@ class Session:
                     command = decode(payload)
                 except CodecError as error:
                     self._refuse_bytes(error)
+                    if wait:
+                        self._count_refused()
                     continue
                 if wait:
                     self._refuse(command, wait)
@@ -153,7 +155,10 @@ class Session:
                     sends = []
                 await handlers.handle(self, command)
             elif opcode == Opcode.PING:
-                self.write(server_frame(Opcode.PONG, payload))
+                if self.state is not State.CLOSING:  # nothing follows a close frame (RFC 6455 section 5.5.1)
+                    self.write(server_frame(Opcode.PONG, payload))
+                if wait:
+                    self._count_refused()
             elif opcode == Opcode.CLOSE:
                 if sends:
                     await handlers.send(self, sends)
@@ -175,11 +180,14 @@ class Session:
 
     def _refuse(self, command: AnyCommand, wait: float) -> None:
         """Answer a command over the rate; a client that does not slow down is closed."""
+        self._count_refused()
+        self.reply_error(command.id, ErrorCode.RATE_LIMITED, "too many commands", wait)
+
+    def _count_refused(self) -> None:
+        """Count what came over the rate, be it a command, a ping or what is no command: each costs an answer."""
         self.refused += 1
         if self.refused > self.hub.settings.limits.rate_grace:
             self.close(CloseCode.TOO_FAST, "too many commands")
-        else:
-            self.reply_error(command.id, ErrorCode.RATE_LIMITED, "too many commands", wait)
 
     def _refuse_bytes(self, error: CodecError) -> None:
         """Answer what is no command, if it has an id; else the session cannot go on."""
