@@ -7,7 +7,6 @@
 import { mayRetry } from "./codes.js";
 import { Conversation } from "./conversation.js";
 import { Marks } from "./marks.js";
-import { directChannel } from "./names.js";
 import { People } from "./people.js";
 import { Disconnected, newKey, Refused } from "./protocol.js";
 
@@ -77,6 +76,7 @@ export class Store extends EventTarget {
     const unread = conversation.unread;
     conversation.divider = unread > 0 && Number.isFinite(unread) ? conversation.seq - unread : null;
     this.#markRead(conversation);
+    if (conversation.peer) this.people.watch([conversation.peer]);
     void this.#look(conversation);
     this.#changed("list", "talk");
   }
@@ -116,16 +116,6 @@ export class Store extends EventTarget {
   async loadOlder() {
     const conversation = this.current;
     if (conversation?.isLoaded && conversation.hasOlder) await this.#load(conversation);
-  }
-
-  /**
-   * Return the channel in which to talk with somebody.
-   * @param {string} user
-   */
-  startDirect(user) {
-    const channel = directChannel(this.me, user);
-    this.people.watch([user]);
-    return channel;
   }
 
   /**

@@ -4,7 +4,7 @@
 import * as api from "./api.js";
 import { Dialog } from "./dialog.js";
 import { byId } from "./element.js";
-import { channelFrom, isUser, splitNames } from "./names.js";
+import { channelFrom, directChannel, isUser, splitNames } from "./names.js";
 
 /** @typedef {"room" | "dm" | "group"} Kind */
 
@@ -97,6 +97,6 @@ export class StartView {
     if (user === this.store.me) throw new Error("That is you. Who else is there?");
     const found = await api.findUser(await this.session.access(), user);
     if (found.is_guest) throw new Error("Guests cannot get direct messages. Meet in a room!");
-    return this.store.startDirect(found.user);
+    return directChannel(this.store.me, found.user);
   }
 }
