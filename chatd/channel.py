@@ -73,9 +73,9 @@ def send_out(channel: Channel, events: list[Outgoing], format_: Format, readers:
     if channel.namespace.conflate:
         _send_newest(channel.name, data, readers)
         return len(data) * len(readers)
-    if not any(origin for _, origin in events):
-        return _send_to_all(data, readers)
     origins = {origin for _, origin in events if origin}
+    if not origins:
+        return _send_to_all(data, readers)
     sent = _send_to_all(data, [reader for reader in readers if reader.id not in origins])
     for reader in readers:
         if reader.id in origins:

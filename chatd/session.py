@@ -13,6 +13,7 @@ without asking.
 A turn is one pass of trio's scheduler over all the sessions that had something to read.
 """
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,7 @@ class Session:
         self.stalled_since: float | None = None
         self.close_code: int | None = None
         self.early: list[StoredMessage] | None = None  # of member channels, while `connect` resumes cursors
-        self.send = link.send
+        self.send: Callable[[bytes], int] = link.send
         self._held: list[bytes] | None = None
         self._outbox: Outbox | None = None
         self._reader = reader
@@ -309,20 +310,20 @@ class Session:
 
     # What `send` is at the moment.
 
-    def _hold(self, data: bytes | memoryview) -> int:
+    def _hold(self, data: bytes) -> int:
         if self._held is not None:
-            self._held.append(bytes(data))
+            self._held.append(data)
         return len(data)
 
-    def _queue(self, data: bytes | memoryview) -> int:
+    def _queue(self, data: bytes) -> int:
         if self._outbox is not None:
             try:
-                self._outbox.put(bytes(data))
+                self._outbox.put(data)
             except OutboxFull:
                 self._cut_off()
         return len(data)
 
-    def _discard(self, data: bytes | memoryview) -> int:
+    def _discard(self, data: bytes) -> int:
         return len(data)
 
     def _drain(self) -> None:

@@ -74,3 +74,22 @@ class Placed:
         if self.commit.error is not None:
             return Refused(ErrorCode.UNAVAILABLE, "the store cannot take it now", _RETRY_SECONDS)
         return Published(self.place, self.duplicate)
+
+
+class Batch:
+    """The answers to one `publish` in the order of its drafts, and which of them the store still has a say in."""
+
+    __slots__ = ("answers", "commit", "unstored")
+
+    def __init__(self) -> None:
+        self.answers: list[Published | Refused] = []
+        self.unstored: dict[int, Placed] = {}
+        self.commit: Commit | None = None
+
+    def wait_for(self, placed: Placed) -> None:
+        """Keep a place among the answers for one that is known when the store has answered."""
+        self.unstored[len(self.answers)] = placed
+        self.answers.append(_UNKNOWN)
+
+
+_UNKNOWN = Refused(ErrorCode.TIMEOUT, "the store has not answered")

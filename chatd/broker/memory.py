@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from chatd.broker import BrokerStatistics, Deliver, Draft, Published, Recovery, Refused
-from chatd.broker.commit import Commit, Placed
+from chatd.broker.commit import Batch, Commit, Placed
 from chatd.broker.keys import Keys, KnownKey
 from chatd.broker.log import REBIRTH_JUMP, Log
 from chatd.broker.saver import Saver
@@ -124,16 +124,20 @@ class MemoryBroker:
         except StoreError as error:
             return [Refused(ErrorCode.UNAVAILABLE, str(error), _RETRY_SECONDS)] * len(drafts)
         # From here to `submit` nothing waits: what is numbered first is stored first.
-        commit = Commit(self._committed)
-        answers = self._place(drafts, commit)
-        if commit.items:
-            self._submit(commit)
-        waits = {answer.commit for answer in answers if isinstance(answer, Placed)}
-        if waits:
-            with trio.move_on_after(self._config.publish_seconds):
-                for wait in waits:
-                    await wait.wait()
-        return [answer.answer() if isinstance(answer, Placed) else answer for answer in answers]
+        batch = self._place(drafts)
+        if batch.commit is not None:
+            self._submit(batch.commit)
+        if batch.unstored:
+            await self._settle(batch)
+        return batch.answers
+
+    async def _settle(self, batch: Batch) -> None:
+        """Wait for the store, and put in the answers that depend on it."""
+        with trio.move_on_after(self._config.publish_seconds):
+            for commit in {placed.commit for placed in batch.unstored.values()}:
+                await commit.wait()
+        for place, placed in batch.unstored.items():
+            batch.answers[place] = placed.answer()
 
     async def _prepare(self, drafts: Sequence[Draft]) -> None:
         """Do what has to wait: bring every channel into memory, and ask the store for keys that were forgotten."""
@@ -154,21 +158,23 @@ class MemoryBroker:
         if found is not None:
             self._keys.put((draft.sender, draft.key), KnownKey(found.channel, found.place))
 
-    def _place(self, drafts: Sequence[Draft], commit: Commit) -> list[_Answer | Placed]:
+    def _place(self, drafts: Sequence[Draft]) -> Batch:
         """Number drafts, and send out those that need not be stored first. The hot path of publishing."""
         now = self._now()
-        keys = self._keys
-        answers: list[_Answer | Placed] = []
+        keys, logs, save = self._keys, self._logs, self._saver.add
+        batch = Batch()
+        answers = batch.answers
         delivered: list[tuple[StoredMessage, Draft]] = []
         for draft in drafts:
             key = (draft.sender, draft.key)
             known = keys.get(key)
             if known is not None:
-                answers.append(self._duplicate(draft, known))
+                self._repeat(draft, known, batch)
                 continue
-            log = self._logs[draft.channel]
+            log = logs[draft.channel]
             log.used_at = now
-            log.seq = seq = Seq(log.seq + 1)
+            log.seq += 1  # type: ignore[assignment]  # a NewType's call would cost more than all of this line
+            seq = log.seq
             place = Place(log.epoch, seq, now)
             message = StoredMessage(
                 channel=draft.channel,
@@ -181,31 +187,42 @@ class MemoryBroker:
                 kind=draft.kind,
             )
             if log.history == "durable":
-                log.waiting += 1
-                commit.items.append((log, message, draft))
-                keys.put(key, KnownKey(draft.channel, place, commit))
-                answers.append(Placed(place, commit, False))
+                self._store_first(log, message, draft, batch)
                 continue
             keys.put(key, KnownKey(draft.channel, place))
             log.delivered = seq
             log.recent.append(message)
             if log.history == "recent":
-                self._saver.add(log)
+                save(log)
             delivered.append((message, draft))
             answers.append(Published(place))
-        self._published += len(delivered) + len(commit.items)
+        self._published += len(delivered)
         if delivered:
             self._deliver(delivered)
-        return answers
+        return batch
 
-    def _duplicate(self, draft: Draft, known: KnownKey) -> _Answer | Placed:
+    def _store_first(self, log: Log, message: StoredMessage, draft: Draft, batch: Batch) -> None:
+        """Note that a numbered message goes to the store before anybody sees it."""
+        commit = batch.commit
+        if commit is None:
+            commit = batch.commit = Commit(self._committed)
+        log.waiting += 1
+        self._published += 1
+        commit.items.append((log, message, draft))
+        self._keys.put((draft.sender, draft.key), KnownKey(draft.channel, message.place, commit))
+        batch.wait_for(Placed(message.place, commit, False))
+
+    def _repeat(self, draft: Draft, known: KnownKey, batch: Batch) -> None:
+        """Answer a draft whose key is known as it was answered the first time."""
         self._duplicates += 1
-        if known.channel != draft.channel:
-            return Refused(ErrorCode.KEY_REUSED, "this key was used for a message of another channel")
         commit = known.commit
-        if commit is not None and not commit.is_done:
-            return Placed(known.place, commit, True)
-        return Published(known.place, duplicate=True)
+        if known.channel != draft.channel:
+            refused = Refused(ErrorCode.KEY_REUSED, "this key was used for a message of another channel")
+            batch.answers.append(refused)
+        elif commit is not None and not commit.is_done:
+            batch.wait_for(Placed(known.place, commit, True))
+        else:
+            batch.answers.append(Published(known.place, duplicate=True))
 
     def _submit(self, commit: Commit) -> None:
         try:
