@@ -15,10 +15,14 @@ import msgspec
 from msgspec import Meta
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Count = Annotated[int, Meta(ge=1)]
-Zero = Annotated[int, Meta(ge=0)]
-Seconds = Annotated[float, Meta(gt=0)]
-Rate = Annotated[float, Meta(gt=0)]
+# What is larger is a mistake, and not every part could take it; infinity is no time to wait either.
+_MOST = 2**31 - 1
+
+Count = Annotated[int, Meta(ge=1, le=_MOST)]
+Zero = Annotated[int, Meta(ge=0, le=_MOST)]
+Seconds = Annotated[float, Meta(gt=0, le=_MOST)]
+Pause = Annotated[float, Meta(ge=0, le=_MOST)]
+Rate = Annotated[float, Meta(gt=0, le=_MOST)]
 
 Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 
@@ -52,7 +56,7 @@ class Server(Section, frozen=True, kw_only=True):
     allowed_origins: tuple[str, ...] = ("same",)
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol: bool = False
-    drain_seconds: Annotated[float, Meta(ge=0)] = 10.0
+    drain_seconds: Pause = 10.0
     shutdown_seconds: Seconds = 25.0
     tls: Tls = Tls()
 
@@ -75,7 +79,7 @@ class Limits(Section, frozen=True, kw_only=True):
     head_bytes: Count = 16384
     head_seconds: Seconds = 10.0
     hello_seconds: Seconds = 10.0
-    frame_bytes: Count = 65536
+    frame_bytes: Count = 66560
     message_bytes: Count = 65536
     fragments: Count = 64
     outbox_bytes: Count = 262144
@@ -115,7 +119,7 @@ class Auth(Section, frozen=True, kw_only=True):
     password_max_length: Count = 1024
     hash_threads: Count = 2
     hash_waiting: Count = 64
-    hash_memory_kib: Annotated[int, Meta(ge=8)] = 19456
+    hash_memory_kib: Annotated[int, Meta(ge=8, le=_MOST)] = 19456
     hash_passes: Count = 2
     login_failures: Count = 5
     login_delay_seconds: Seconds = 1.0
@@ -163,7 +167,7 @@ class Store(Section, frozen=True, kw_only=True):
 class Presence(Section, frozen=True, kw_only=True):
     """Who is there."""
 
-    grace_seconds: Annotated[float, Meta(ge=0)] = 10.0
+    grace_seconds: Pause = 10.0
     tick_seconds: Seconds = 1.0
     list_users: Zero = 100
     last_seen_save_seconds: Seconds = 5.0
@@ -267,7 +271,7 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
             tree = tomllib.loads(path.read_text("utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror or error}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits
             raise ConfigError(f"{path}: {error}") from error
     for name, text in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX):
@@ -308,9 +312,14 @@ def _override(tree: dict[str, Any], name: str, text: str) -> None:
         if not isinstance(at, dict):
             raise ConfigError(f"{name}: {table} is not a table")
     try:
+        text.encode()
         at[key] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         at[key] = text
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{name}: is not UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _one_line(error: msgspec.ValidationError, place: str) -> str:
@@ -328,6 +337,8 @@ def _check_across(config: Config) -> None:
     tls = config.server.tls
     if bool(tls.certificate) != bool(tls.key):
         raise ConfigError("server.tls: `certificate` and `key` are given together or not at all")
+    if not config.websocket.path.startswith("/"):
+        raise ConfigError("websocket.path: begins with a slash")
     auth = config.auth
     if auth.key_file and auth.jwks_url:
         raise ConfigError("auth: give `key_file` or `jwks_url`, not both")
