@@ -113,6 +113,8 @@ def test_a_value_of_the_wrong_type_is_named(file: Path, text: str, key: str) -> 
         ("[limits]\noutbox_bytes = 0", "limits.outbox_bytes"),
         ("[limits]\nhello_seconds = 0", "limits.hello_seconds"),
         ("[limits]\nhello_seconds = nan", "limits.hello_seconds"),
+        ("[websocket]\nping_seconds = inf", "websocket.ping_seconds"),
+        ("[server]\nbacklog = 1000000000000", "server.backlog"),
         ("[limits]\ncommands_per_second = 0.0", "limits.commands_per_second"),
         ("[websocket]\ndeflate_level = 10", "websocket.deflate_level"),
         ('[broker]\nkind = "carrier pigeon"', "broker.kind"),
@@ -136,6 +138,7 @@ def test_a_value_out_of_range_is_named(file: Path, text: str, key: str) -> None:
         ('[auth]\njwks_url = "https://issuer.example"', "auth.algorithms"),
         ('[auth]\njwks_url = "https://issuer.example"\nalgorithms = ["RS256", "HS256"]', "auth.algorithms"),
         ('[auth]\njwks_url = "https://issuer.example"\nkey_file = "k"\nalgorithms = ["RS256"]', "auth"),
+        ('[websocket]\npath = "v1/ws"', "websocket.path"),
         ("[namespaces.dm]\nconflate = true", "namespaces.dm.conflate"),
         ("[namespaces.room]\ndata_bytes = 65537", "namespaces.room.data_bytes"),
         ("[limits]\nmessage_bytes = 16383", "namespaces."),
@@ -234,3 +237,11 @@ def test_the_environment_is_checked_like_the_file(name: str, value: str, key: st
 def test_a_variable_below_a_value_is_named(file: Path) -> None:
     message = error_of(file, "[server]\nport = 1", {"CHATD_SERVER__PORT__X": "1"})
     assert message == "CHATD_SERVER__PORT__X: port is not a table"
+
+
+@pytest.mark.parametrize("text", ["\udcff", "[" * 3000, "1" * 5000], ids=["no UTF-8", "nested", "long"])
+def test_a_value_that_cannot_be_read_is_named(file: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"CHATD_SERVER__HOST: .+"):
+        load(None, {"CHATD_SERVER__HOST": text})
+    if text.isascii():
+        assert error_of(file, f"[server]\nhost = {text}").startswith(f"{file}: ")
