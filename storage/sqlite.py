@@ -1,5 +1,6 @@
 """The store of one node: a SQLite file, one thread that writes and a few that read."""
 
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 import trio
 
 from protocol.names import ChannelName, DeviceId, Seq, UserId
-from storage import Done, Store, StoreStatistics
+from storage import Done, Store, StoreStatistics, StoreUnavailable
 from storage import sqlite_accounts as accounts_table
 from storage import sqlite_members as members_table
 from storage import sqlite_messages as messages_table
@@ -68,6 +69,8 @@ def prepare(path: Path) -> None:
     connection = connect_writer(path)
     try:
         migrate(connection, shipped(), lambda: int(time.time() * 1000))
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path}: {error}") from error
     finally:
         connection.close()
 
