@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chatd.accounts.accounts import Accounts
+from chatd.accounts.issuer import open_issuer
 from chatd.accounts.refresh_tokens import RefreshTokens
 from chatd.accounts.tokens import Tokens
 from chatd.api.app import build_app
@@ -63,8 +64,7 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
     """Make a node; nothing runs yet.
 
     Raises:
-        ConfigError: A part cannot be made from its configuration.
-        OSError, ssl.SSLError: The TLS files cannot be used.
+        ConfigError: A part cannot be made from its configuration, or the TLS files cannot be used.
     """
     settings = Settings(config)
     counters = Counters()
@@ -98,7 +98,7 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
     )
     router.broker = groups.broker = reading.broker = broker
 
-    tokens = Tokens(secret, config.auth, clock)
+    tokens = Tokens(secret, config.auth, clock, open_issuer(config.auth, clock))
     accounts = Accounts(store, tokens, RefreshTokens(secret), config.auth, clock)
     accounts.on_revoked.append(hub.revoke)
     greeting = Greeting(hub, tokens, reading, directory, clock)
