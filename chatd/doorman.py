@@ -7,6 +7,7 @@ import msgspec
 import structlog
 import trio
 
+from chatd.counters import Counters
 from chatd.limits import AddressLimiter, Refusal
 from chatd.link import Link
 from chatd.proxy import ProxyError, TrustedProxies, parse_proxy_header
@@ -59,8 +60,9 @@ class Visit:
 class Doorman:
     """Receives connections, within the limits of `config.toml`."""
 
-    def __init__(self, settings: Settings, *, with_tls: bool) -> None:
+    def __init__(self, settings: Settings, counters: Counters, *, with_tls: bool) -> None:
         self._settings = settings
+        self._counters = counters
         self._with_tls = with_tls
         self._proxies = TrustedProxies(settings.config.server.trusted_proxies)
 
@@ -80,7 +82,7 @@ class Doorman:
                     await self._read_proxy_header(link)
                 is_proxy = False
             if not is_proxy:
-                refusal = visit.begin(link.address)
+                refusal = self._begin(visit, link.address)
             if refusal is not None and self._with_tls:
                 raise ConnectionRefusedError(refusal.reason)  # saying it would cost a TLS handshake
             with trio.fail_after(self._settings.config.server.tls.handshake_seconds):
@@ -100,10 +102,16 @@ class Doorman:
         if is_proxy and is_upgrade(head):
             # A proxy's connection to HTTP carries requests of many; each is looked at where it is answered.
             link.address = self._proxies.client_address(link.address, head.headers.raw_items())
-            refusal = visit.begin(link.address)
+            refusal = self._begin(visit, link.address)
         if refusal is not None:
             return _refuse(refusal)
         return Arrival(head, data, data[end:], alpn)
+
+    def _begin(self, visit: Visit, address: str) -> Refusal | None:
+        refusal = visit.begin(address)
+        if refusal is not None:
+            self._counters.connections_refused[refusal.reason] += 1
+        return refusal
 
     async def _read_proxy_header(self, link: Link) -> None:
         """Take a PROXY header off the connection, and believe it."""

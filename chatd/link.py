@@ -87,8 +87,6 @@ class Link(Watch):
             await event.wait()
         finally:
             self.quiet()
-        if self.ended:
-            raise BrokenPipeError
 
     def quiet(self) -> None:
         """Stop telling the owner that the socket is writable."""

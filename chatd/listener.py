@@ -91,7 +91,7 @@ class Listener:
         self._tls = tls
         self._new_session_id = new_session_id
         self._addresses = addresses
-        self._doorman = Doorman(settings, with_tls=tls is not None)
+        self._doorman = Doorman(settings, counters, with_tls=tls is not None)
         limits = settings.limits
         self._shared_limits = FrameLimits(limits.frame_bytes, limits.message_bytes, limits.fragments)
         self._formats = Formats(
@@ -111,35 +111,45 @@ class Listener:
         """Open the port on every address that the host has; return where.
 
         Raises:
-            OSError: It cannot be opened.
+            OSError: It cannot be opened. Its text says where, and why.
         """
         server = self._settings.config.server
         port = server.port
-        found = socket.getaddrinfo(server.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            sock = socket.socket(family, kind, protocol)
-            self._sockets.append(sock)
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((address[0], port, *address[2:]))
-            port = sock.getsockname()[1]  # with port 0, all addresses get the one that the first one got
-            sock.listen(server.backlog)
+        try:
+            found = socket.getaddrinfo(server.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, kind, protocol, _, address in dict.fromkeys(found):
+                sock = socket.socket(family, kind, protocol)
+                self._sockets.append(sock)
+                sock.setblocking(False)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.bind((address[0], port, *address[2:]))
+                port = sock.getsockname()[1]  # with port 0, all addresses get the one that the first one got
+                sock.listen(server.backlog)
+        except (OSError, UnicodeError) as error:  # a host with an empty or long label is a UnicodeError
+            self._close_sockets()
+            reason = (isinstance(error, OSError) and error.strerror) or error
+            raise OSError(f"cannot listen on {server.host!r} port {port}: {reason}") from error
         return [sock.getsockname()[:2] for sock in self._sockets]
 
     async def run(self) -> None:
         """Accept until `stop`, then serve who is there until all are gone or this is cancelled."""
         async with trio.open_nursery() as connections:
             self._connections = connections
-            with self._accepting:
-                async with trio.open_nursery() as acceptors:
-                    for sock in self._sockets:
-                        acceptors.start_soon(self._accept_loop, sock, connections)
+            try:
+                with self._accepting:
+                    async with trio.open_nursery() as acceptors:
+                        for sock in self._sockets:
+                            acceptors.start_soon(self._accept_loop, sock, connections)
+            finally:
+                self._close_sockets()
 
     def stop(self) -> None:
         """Accept nobody any more; who is there stays."""
         self._accepting.cancel()
+
+    def _close_sockets(self) -> None:
         for sock in self._sockets:
             sock.close()
 
@@ -172,14 +182,19 @@ class Listener:
             self._counters.connections_refused["connections"] += 1
             sock.close()  # answering would cost what there is no room for
             return
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is None:
+                link = Link(sock, address, self._poller)
+            else:
+                link = TlsLink(sock, address, self._poller, self._tls)
+        except OSError as error:  # the kernel watches no more sockets for this user, or this one is broken already
+            _log.error("cannot accept", error=str(error))
+            sock.close()
+            return
         self._open += 1
         self._counters.connections_opened += 1
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls is None:
-            link = Link(sock, address, self._poller)
-        else:
-            link = TlsLink(sock, address, self._poller, self._tls)
         connections.start_soon(self._serve, link, port)
 
     # One connection.
@@ -202,7 +217,7 @@ class Listener:
     async def _serve_visit(self, link: Link, port: int, visit: Visit) -> None:
         arrival = await self._doorman.receive(link, visit)
         if isinstance(arrival, Rejected):
-            await turn_away(link, arrival)
+            await _turn_away(link, arrival)
             return
         head = arrival.head
         config = self._settings.config
@@ -220,12 +235,12 @@ class Listener:
         elif head.path == ECHO_PATH and config.dev.echo:
             await self._serve_echo(link, accept(head, self._echo_policy), arrival.rest)
         else:
-            await turn_away(link, reject(404, "no WebSocket here", ErrorCode.NOT_FOUND))
+            await _turn_away(link, reject(404, "no WebSocket here", ErrorCode.NOT_FOUND))
 
     async def _serve_websocket(self, link: Link, answer: Accepted | Rejected, data: bytes) -> None:
         """Serve a session. A fault in it is logged and ends it; nobody else notices."""
         if isinstance(answer, Rejected):
-            await turn_away(link, answer)
+            await _turn_away(link, answer)
             return
         await link.send_all(answer.response)
         codec = CODECS[answer.subprotocol] if answer.subprotocol is not None else JSON
@@ -246,7 +261,7 @@ class Listener:
 
     async def _serve_echo(self, link: Link, answer: Accepted | Rejected, data: bytes) -> None:
         if isinstance(answer, Rejected):
-            await turn_away(link, answer)
+            await _turn_away(link, answer)
             return
         await link.send_all(answer.response)
         config = self._settings.config
@@ -277,3 +292,9 @@ class Listener:
             messages=session.messages_in,
             unsent_bytes=session.outbox_bytes,
         )
+
+
+async def _turn_away(link: Link, rejected: Rejected) -> None:
+    """Refuse what somebody asked for, and note it."""
+    _log.info("request refused", address=link.address, status=rejected.status, reason=rejected.reason)
+    await turn_away(link, rejected)

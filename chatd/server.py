@@ -101,18 +101,24 @@ async def _serve_until_told(node: Node, load_config: LoadConfig, on_ready: Calla
 
     async with trio.open_nursery() as nursery:
         await nursery.start(run_http)
-        nursery.start_soon(_obey_signals, node, leave, load_config)
-        on_ready()
+        await nursery.start(_obey_signals, node, leave, load_config)
+        on_ready()  # whoever reads it may send signals from now on
         await node.listener.run()
         http_scope.cancel()
         await http_done.wait()
         nursery.cancel_scope.cancel()
 
 
-async def _obey_signals(node: Node, leave: Callable[[float], Awaitable[None]], load_config: LoadConfig) -> None:
+async def _obey_signals(
+    node: Node,
+    leave: Callable[[float], Awaitable[None]],
+    load_config: LoadConfig,
+    task_status: trio.TaskStatus[None],
+) -> None:
     """SIGTERM drains, Ctrl-C drains without a window, a second one ends at once, SIGHUP reloads."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
+            task_status.started()
             async for number in signals:
                 if number == signal.SIGHUP:
                     _reload(node, load_config)

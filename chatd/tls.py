@@ -5,7 +5,7 @@ import ssl
 from contextlib import suppress
 from pathlib import Path
 
-from chatd.config import Tls
+from chatd.config import ConfigError, Tls
 from chatd.link import READ_BYTES, Link
 from chatd.poller import Poller
 
@@ -16,8 +16,7 @@ def server_context(tls: Tls) -> ssl.SSLContext | None:
     """Make the TLS context of the public port; None when TLS is off.
 
     Raises:
-        OSError: A file cannot be read.
-        ssl.SSLError: A file is no certificate or key, or they do not belong together.
+        ConfigError: A file cannot be read or is no certificate or key, or they do not belong together.
     """
     if not tls.certificate:
         return None
@@ -26,8 +25,22 @@ def server_context(tls: Tls) -> ssl.SSLContext | None:
     context.set_alpn_protocols(ALPN)
     # A session lives for hours; an idle one should not hold OpenSSL's two buffers of 16 KiB.
     context.options |= ssl.OP_NO_COMPRESSION | getattr(ssl, "OP_NO_RENEGOTIATION", 0)
-    context.load_cert_chain(Path(tls.certificate), Path(tls.key))
+    for name, path in (("certificate", tls.certificate), ("key", tls.key)):
+        try:
+            Path(path).read_bytes()  # OpenSSL does not say which of the two it could not read
+        except OSError as error:
+            raise ConfigError(f"server.tls.{name}: {path}: {error.strerror or error}") from error
+    try:
+        context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
+    except (ssl.SSLError, ValueError) as error:
+        reason = "they do not belong together" if "MISMATCH" in str(error) else "not a PEM chain and its plain PEM key"
+        raise ConfigError(f"server.tls: {tls.certificate} and {tls.key}: {reason}") from error
     return context
+
+
+def _no_password() -> str:
+    """Refuse a key that is encrypted; OpenSSL would ask the terminal, and wait."""
+    raise ValueError("the key is encrypted")
 
 
 class TlsLink(Link):
@@ -71,6 +84,11 @@ class TlsLink(Link):
             else:
                 await self._flush_all()
                 return self._ssl.selected_alpn_protocol() or "http/1.1"
+
+    async def send_all(self, data: bytes) -> None:
+        """Send everything, and wait until the socket has it: what follows may be the end of the connection."""
+        await super().send_all(data)
+        await self._flush_all()
 
     async def receive(self) -> bytes:
         """Return the next decrypted bytes; empty at the end, or when the cipher text is broken."""
