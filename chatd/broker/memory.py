@@ -29,6 +29,7 @@ from storage import COPIED_AT, Store, StoreError
 from storage.records import Place, StoredMessage
 
 _CLEAN = "recent_channels_saved"
+_LOST_BEFORE = "recent_channels_lost_before"
 _DAY_MILLISECONDS = 86_400_000
 
 # Newest messages of a durable channel that are kept in memory: they bring back who was away for a moment, and close
@@ -82,8 +83,7 @@ class MemoryBroker:
         self._opening: dict[ChannelName, trio.Event] = {}
         self._keys = Keys(self._config.dedupe_keys)
         self._saver = Saver(store, self._config)
-        self._started_at = 0
-        self._was_clean = False
+        self._lost_before = 0  # Unix milliseconds: older messages may not have been their channel's last
         self._copied_at = 0
         self._published = 0
         self._duplicates = 0
@@ -92,9 +92,11 @@ class MemoryBroker:
     # Its life.
 
     async def start(self) -> None:
-        """Find out whether the last process saved every `recent` channel before it ended."""
-        self._started_at = self._now()
-        self._was_clean = await self._store.get_meta(_CLEAN) is not None
+        """Find out when a process last ended without saving every `recent` channel."""
+        if await self._store.get_meta(_CLEAN) is None:
+            # Kept, because a channel that lost messages may not be opened before some later, cleaner start.
+            await self._store.put_meta(_LOST_BEFORE, str(self._now()))
+        self._lost_before = int(await self._store.get_meta(_LOST_BEFORE) or 0)
         await self._store.put_meta(_CLEAN, None)
         self._copied_at = int(await self._store.get_meta(COPIED_AT) or 0)
 
@@ -350,7 +352,7 @@ class MemoryBroker:
         if not saved:
             return Log(channel, namespace, self._new_epoch(), Seq(0), size)
         last = saved[-1]
-        if self._was_clean or last.at >= self._started_at:
+        if last.at >= self._lost_before and last.at > self._copied_at:
             log = Log(channel, namespace, last.epoch, last.seq, size)
         else:
             log = Log(channel, namespace, self._new_epoch(), Seq(last.seq + REBIRTH_JUMP), size)

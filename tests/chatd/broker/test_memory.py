@@ -16,7 +16,7 @@ from chatd.broker.memory import MemoryBroker, TooManyChannels
 from chatd.config import NAMESPACES
 from protocol.codes import ErrorCode
 from protocol.names import ChannelName, Epoch, Seq
-from storage import StoreUnavailable
+from storage import COPIED_AT, StoreUnavailable
 from tests.fakes.hand_clock import HandClock
 from tests.fakes.held_store import HeldStore, stored
 from tests.rig.broker import DURABLE, OTHER, PASSING, RECENT, Desk, Reader, draft, memory_broker, small_config
@@ -393,6 +393,42 @@ async def test_after_a_clean_stop_a_recent_channel_goes_on() -> None:
             bench.nursery.start_soon(_keep_all, store)
             await bench.broker.stop()
     assert [(place.epoch, place.seq) for place in epochs] == [(epochs[0].epoch, seq) for seq in (1, 2, 3)]
+
+
+async def test_what_a_crash_lost_is_not_forgotten_by_later_clean_starts() -> None:
+    store, clock = HeldStore(), HandClock()
+    async with a_bench(store) as bench:
+        await bench.broker.start()
+        bench.nursery.start_soon(bench.broker.run)
+        for number in range(3):
+            await bench.publish(f"lost-{number}", RECENT)
+        lost = bench.desk.delivered[-1].place
+        store.kept[RECENT] = {Seq(1): bench.desk.delivered[0]}  # it crashes: the others were never saved
+        store.meta.clear()
+    for life in range(1, 4):
+        async with a_bench(store) as bench:
+            bench.clock.now = clock.now + 10 * life
+            await bench.broker.start()
+            if life == 3:
+                reader = Reader(bench.desk, RECENT)
+                reader.cursor = (lost.epoch, lost.seq)
+                assert not await reader.come()
+                place = (await bench.publish("next", RECENT)).place
+                assert place.seq > REBIRTH_JUMP
+                assert place.epoch != lost.epoch
+            bench.nursery.start_soon(_keep_all, store)
+            await bench.broker.stop()
+
+
+async def test_a_recent_channel_of_a_restored_backup_is_reborn() -> None:
+    store = HeldStore()
+    store.kept[RECENT] = {Seq(1): stored(RECENT, 1, at=1000)}
+    store.meta = {COPIED_AT: "1000", "recent_channels_saved": "900"}
+    async with a_bench(store) as bench:
+        await bench.broker.start()
+        place = (await bench.publish("next", RECENT)).place
+        assert place.seq > REBIRTH_JUMP
+        assert place.epoch != "old"
 
 
 async def _keep_all(store: HeldStore) -> None:
