@@ -56,8 +56,9 @@ class Greeting:
         except TokenError as error:
             self._turn_away(session, command, error.code, error.reason)
             return
+        session.flush()  # answers to what came before this command
         if not session.is_open:
-            return  # closed while an outside issuer's keys were fetched
+            return  # closed while an outside issuer's keys were fetched, or just now
         early = session.begin_resume()
         self._hub.welcome(session, principal)
         resumed: dict[ChannelName, Recovery] = {}

@@ -247,10 +247,10 @@ class Session:
     def flush(self) -> None:
         """Write what this turn held back. Called by the hub when the turn is over."""
         held = self._held
-        if held is None:
-            return
+        if held is None or self.early is not None:
+            return  # while cursors are resumed, the turns go by
         self._held = None
-        self.send = self.link.send
+        self.send = self.link.send if self._outbox is None else self._queue
         data = held[0] if len(held) == 1 else b"".join(held)
         self.hub.counters.bytes_out += len(data)
         try:
@@ -343,7 +343,8 @@ class Session:
             return
         self._outbox = None
         self.stalled_since = None
-        self.send = self.link.send
+        if self._held is None:
+            self.send = self.link.send
         self.link.quiet()
         self.hub.slow_sessions.discard(self)
 

@@ -28,6 +28,24 @@ async def test_a_command_before_connect_is_refused(rig: Rig) -> None:
     assert (await device.ask(type="connect", token=rig.token("alice")))["type"] == "connected"
 
 
+async def test_commands_that_came_in_one_write_with_connect_all_get_their_answers(rig: Rig) -> None:
+    await rig.register("alice", "bob")
+    device = rig.connect()
+    connect = {
+        "type": "connect",
+        "token": rig.token("alice"),
+        "cursors": {"room:a": ["e", 0], "dm:alice:bob": ["e", 0]},
+    }
+    await device.say({"type": "ping"}, {"type": "history"}, connect, {"type": "ping"})
+    answers = [await device.hear() for _ in range(4)]
+    assert [(answer["id"], answer["type"]) for answer in answers] == [
+        (1, "error"),
+        (2, "error"),
+        (3, "connected"),
+        (4, "ok"),
+    ]
+
+
 async def test_a_second_connect_is_refused(rig: Rig) -> None:
     device = await rig.enter("alice")
     assert (await device.ask(type="connect", token=rig.token("alice")))["code"] == ErrorCode.ALREADY_CONNECTED
