@@ -28,7 +28,7 @@ from client import (
 )
 from client.codec import Encoding
 from client.options import Address, dial
-from tests.fakes.node_process import ROOT, NodeProcess
+from tests.system.process import ROOT, NodeProcess
 
 pytestmark = pytest.mark.system
 

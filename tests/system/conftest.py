@@ -1,0 +1,28 @@
+"""Nodes in processes of their own. At the end of each, its log must hold no fault."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.process import NodeProcess
+
+StartNode = Callable[..., NodeProcess]
+
+
+@pytest.fixture
+def start_node(tmp_path: Path) -> Iterator[StartNode]:
+    """Return a function that starts a node; its settings are keys such as `limits.head_seconds`."""
+    nodes: list[NodeProcess] = []
+
+    def start(settings: dict[str, object] | None = None) -> NodeProcess:
+        directory = tmp_path / f"node{len(nodes)}"
+        directory.mkdir()
+        node = NodeProcess(directory, settings)
+        nodes.append(node)
+        return node.start()
+
+    yield start
+    for node in nodes:
+        node.stop()
+    assert [fault for node in nodes for fault in node.faults()] == []
