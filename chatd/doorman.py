@@ -88,7 +88,9 @@ class Doorman:
             with trio.fail_after(self._settings.config.server.tls.handshake_seconds):
                 alpn = await link.handshake()
             if alpn == "h2":
-                return Arrival(None, b"", b"", alpn)
+                with trio.fail_after(limits.head_seconds):
+                    data = await link.receive()
+                return Arrival(None, data, b"", alpn)
             with trio.fail_after(limits.head_seconds if refusal is None else _REFUSED_SECONDS):
                 data, end = await self._read_head(link)
             head = parse_head(data[:end])

@@ -41,7 +41,7 @@ class Answer(msgspec.Struct):
 class Wire:
     """One connection."""
 
-    def __init__(self, stream: trio.abc.Stream, sock: socket.socket) -> None:
+    def __init__(self, stream: trio.abc.Stream, sock: trio.socket.SocketType) -> None:
         self.stream = stream
         self.sock = sock
         self._http = h11.Connection(h11.CLIENT)
@@ -188,19 +188,18 @@ async def wire(
     node: NodeProcess, context: ssl.SSLContext | None = None, *, receive_buffer: int = 0, first: bytes = b""
 ) -> AsyncIterator[Wire]:
     """Open a connection, over TLS with a context; `first` goes out before TLS begins."""
-    plain = trio.socket.socket()
-    if receive_buffer:
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    await plain.connect(("127.0.0.1", node.port))
-    stream: trio.abc.Stream = trio.SocketStream(plain)
-    await stream.send_all(first)
-    if context is not None:
-        secure: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(stream, context, "localhost", https_compatible=True)
-        with trio.fail_after(PATIENCE_SECONDS):
-            await secure.do_handshake()
-        stream = secure
-    try:
-        yield Wire(stream, plain._sock)  # type: ignore[attr-defined]
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.aclose_forcefully(stream)
+    with trio.socket.socket() as plain:
+        if receive_buffer:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await plain.connect(("127.0.0.1", node.port))
+        stream: trio.abc.Stream = trio.SocketStream(plain)
+        if first:
+            await stream.send_all(first)
+        if context is not None:
+            secure: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(
+                stream, context, server_hostname="localhost", https_compatible=True
+            )
+            with trio.fail_after(PATIENCE_SECONDS):
+                await secure.do_handshake()
+            stream = secure
+        yield Wire(stream, plain)
