@@ -282,18 +282,24 @@ class Hub:
         of order; new messages wait for the next round.
         """
         while channel.slices:
-            self.counters.bytes_out += send_out(channel, *channel.slices.popleft())
+            self._send_slice(channel)
             if channel.slices:
                 await trio.lowlevel.checkpoint()
         self._forget_if_empty(channel)
 
+    def _send_slice(self, channel: Channel) -> None:
+        events, format_, readers = channel.slices.popleft()
+        # Who left or was closed during a pause gets nothing more: no frame may follow a close frame.
+        here = channel.readers.get(format_, {})
+        self.counters.bytes_out += send_out(channel, events, format_, [reader for reader in readers if reader in here])
+
     def _send_now(self, channel: Channel) -> None:
         """Send what waits in a channel without a pause: somebody joins after it."""
         while channel.slices:
-            self.counters.bytes_out += send_out(channel, *channel.slices.popleft())
+            self._send_slice(channel)
         self._begin(channel)
         while channel.slices:
-            self.counters.bytes_out += send_out(channel, *channel.slices.popleft())
+            self._send_slice(channel)
 
     def _forget_if_empty(self, channel: Channel) -> None:
         if not channel and not channel.pending and self.channels.get(channel.name) is channel:

@@ -1,59 +1,121 @@
-"""The hub when sessions end in the middle of what it does with them."""
+"""The hub: who reads what, and turns of very large channels, which go out in slices with pauses between them."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
-import trio.testing
+import pytest
+import trio
 
-from chatd.config import Config
 from protocol.codes import CloseCode
-from protocol.frames import Opcode, client_frame
-from protocol.names import ChannelName
-from tests.rig.node import MASK, Rig, changed, running_node
+from protocol.frames import Opcode
+from protocol.messages import Count
+from protocol.names import ChannelName, UserId
+from tests.rig.node import Device, Rig, changed, running_node
+
+CHANNEL = ChannelName("event:a")
 
 
-async def test_a_session_that_was_closed_joins_no_channel(rig: Rig) -> None:
-    device = await rig.enter("alice")
-    hub, session = rig.node.hub, device.session
-    session.close(CloseCode.REVOKED, "in the middle of a subscribe")
-    hub.subscribe(session, ChannelName("room:a"), rig.node.settings.namespaces["room"])
-    assert hub.statistics().subscriptions == 0
-    assert not hub.channels
+@pytest.fixture
+async def sliced(tmp_path: Path) -> AsyncIterator[Rig]:
+    """A node that takes a pause after every reader."""
+    async with running_node(tmp_path, changed("broker", fanout_slice=1)) as rig:
+        yield rig
 
 
-async def test_a_session_cut_off_in_a_delivery_takes_it_from_no_other_of_its_user(tmp_path: Path) -> None:
-    limits = msgspec.structs.replace(Config().limits, outbox_bytes=20_000, commands_burst=10_000, messages_burst=10_000)
-    async with running_node(tmp_path, msgspec.structs.replace(Config(), limits=limits)) as rig:
-        await rig.register("alice", "bob")
-        slow = await rig.enter("bob", device="slow", send_buffer=2048)
-        others = [await rig.enter("bob", device=f"device{number}") for number in range(3)]
-        alice = await rig.enter("alice")
-        for number in range(40):
-            send = {"type": "send", "channel": "dm:alice:bob", "key": f"k{number}", "data": {"text": "x" * 1000}}
-            await alice.ask(**send)
-        assert slow.session.close_code == CloseCode.SLOW
-        for device in others:
-            assert [(await device.hear())["seq"] for _ in range(40)] == list(range(1, 41))
+async def readers(rig: Rig, count: int) -> list[Device]:
+    """Connect devices of as many users, who read the channel."""
+    devices = [await rig.enter(f"reader{number}") for number in range(count)]
+    for device in devices:
+        await device.ask(type="subscribe", channel=CHANNEL)
+    return devices
 
 
-async def test_a_flood_of_pings_or_of_unknown_commands_is_ended(tmp_path: Path) -> None:
-    config = changed("limits", commands_per_second=0.01, commands_burst=3, rate_grace=5)
-    async with running_node(tmp_path, config) as rig:
-        for frame in (client_frame(Opcode.PING, b"", MASK), client_frame(Opcode.TEXT, b'{"type":"no","id":1}', MASK)):
-            device = await rig.enter("alice")
-            for _ in range(10):
-                await device.write(frame)
-                await device.next_frame()
-                if device.session.close_code is not None:
-                    break
-            assert device.session.close_code == CloseCode.TOO_FAST
+async def deliver_in_part(rig: Rig) -> int:
+    """Deliver an event and return in a pause of its turn; how many slices are left."""
+    rig.node.hub.deliver(CHANNEL, Count(channel=CHANNEL, count=1))
+    for _ in range(3):
+        await trio.lowlevel.checkpoint()
+    left = len(rig.node.hub.channels[CHANNEL].slices)
+    assert left > 1
+    return left
 
 
-async def test_a_ping_behind_our_close_frame_is_not_answered(rig: Rig) -> None:
-    device = await rig.enter("alice")
-    device.session.close(CloseCode.REVOKED, "go")
-    assert (await device.next_frame())[0] == Opcode.CLOSE
-    await device.write(client_frame(Opcode.PING, b"still here", MASK))
+async def test_who_is_closed_in_a_pause_gets_nothing_behind_its_close_frame(sliced: Rig) -> None:
+    devices = await readers(sliced, 8)
+    left = await deliver_in_part(sliced)
+    for device in devices:
+        device.session.close(CloseCode.DRAINING, "")
     await trio.testing.wait_all_tasks_blocked()
-    await device.write(client_frame(Opcode.CLOSE, b"", MASK))
-    assert await device.next_frame() == (Opcode.CLOSE, b"eof")
+    sent = [await _raw_opcodes(device) for device in devices]
+    assert sent == [[Opcode.TEXT, Opcode.CLOSE]] * (8 - left) + [[Opcode.CLOSE]] * left
+
+
+async def _raw_opcodes(device: Device) -> list[int]:
+    """Return the opcodes of the short frames that were sent, also of those behind a close frame."""
+    data = await device.sock.recv(65536)
+    opcodes = []
+    while data:
+        opcodes.append(data[0] & 0x0F)
+        data = data[2 + data[1] :]
+    return opcodes
+
+
+async def test_who_unsubscribes_in_a_pause_gets_nothing_after_it(sliced: Rig) -> None:
+    devices = await readers(sliced, 8)
+    left = await deliver_in_part(sliced)
+    for device in devices:
+        sliced.node.hub.unsubscribe(device.session, CHANNEL)
+    await trio.testing.wait_all_tasks_blocked()
+    for number, device in enumerate(devices):
+        if number < 8 - left:
+            assert (await device.hear())["type"] == "count"
+        await device.silence()
+    assert CHANNEL not in sliced.node.hub.channels
+
+
+async def test_the_others_get_everything_when_a_reader_is_lost_in_a_pause(sliced: Rig) -> None:
+    devices = await readers(sliced, 8)
+    await deliver_in_part(sliced)
+    devices[-1].leave()
+    devices[-2].session.lose()
+    sliced.node.hub.deliver(CHANNEL, Count(channel=CHANNEL, count=2))
+    for device in devices[:-2]:
+        assert [(await device.hear())["count"] for _ in range(2)] == [1, 2]
+
+
+async def test_a_session_closed_while_it_subscribes_is_not_kept(rig: Rig) -> None:
+    device = await rig.enter("alice")
+    device.session.close(CloseCode.REVOKED, "")
+    rig.node.hub.subscribe(device.session, CHANNEL, rig.node.settings.namespaces["event"])
+    assert CHANNEL not in rig.node.hub.channels
+    assert rig.node.hub.statistics().subscriptions == 0
+
+
+async def test_events_of_a_channel_that_nobody_reads_are_dropped(rig: Rig) -> None:
+    rig.node.hub.deliver(CHANNEL, Count(channel=CHANNEL, count=1))
+    rig.node.hub.deliver_to([UserId("nobody")], Count(channel=CHANNEL, count=1))
+    device = (await readers(rig, 1))[0]
+    await device.silence()
+
+
+async def test_who_joins_gets_nothing_of_before_and_all_of_after(rig: Rig) -> None:
+    [early] = await readers(rig, 1)
+    late = await rig.enter("late")
+    rig.node.hub.deliver(CHANNEL, Count(channel=CHANNEL, count=1))
+    rig.node.hub.subscribe(late.session, CHANNEL, rig.node.settings.namespaces["event"])
+    rig.node.hub.deliver(CHANNEL, Count(channel=CHANNEL, count=2))
+    assert [(await early.hear())["count"] for _ in range(2)] == [1, 2]
+    assert (await late.hear())["count"] == 2
+
+
+async def test_statistics_count_what_is_there(rig: Rig) -> None:
+    devices = [*(await readers(rig, 3)), await rig.enter("reader0", device="second"), rig.connect()]
+    await trio.testing.wait_all_tasks_blocked()
+    statistics = rig.node.hub.statistics()
+    assert (statistics.connections, statistics.sessions, statistics.users) == (5, 4, 3)
+    assert (statistics.channels, statistics.subscriptions, statistics.slow_sessions) == (1, 3, 0)
+    for device in devices:
+        device.leave()
+    await rig.node.hub.wait_empty()
+    statistics = rig.node.hub.statistics()
+    assert (statistics.connections, statistics.sessions, statistics.users, statistics.channels) == (0, 0, 0, 0)
