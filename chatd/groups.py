@@ -6,6 +6,9 @@ channel itself. A crash in between costs only that message: who asks for the mem
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from weakref import WeakValueDictionary
+
+import trio
 
 from chatd.accounts.principal import Principal
 from chatd.broker import Broker, Draft
@@ -13,8 +16,8 @@ from chatd.members import Members, Roles
 from chatd.rights import Action, Address, Denied, Directory, require
 from protocol.body import json_body
 from protocol.codes import ErrorCode
-from protocol.names import UserId, is_user_id
-from storage import AlreadyExists, Store
+from protocol.names import ChannelName, UserId, is_user_id
+from storage import AlreadyExists, Store, StoreError
 from storage.records import Membership, Role
 
 MEMBERS_KIND = "members"
@@ -44,6 +47,7 @@ class Groups:
         self._clock = clock  # Unix seconds
         self._new_key = new_key
         self._users_are_here = users_are_here  # False: an outside issuer knows the users, the store does not
+        self._turns: WeakValueDictionary[ChannelName, trio.Lock] = WeakValueDictionary()
         self.broker: Broker  # set by the server
 
     # Looking.
@@ -88,29 +92,38 @@ class Groups:
             await self._store.create_channel(address.name, roles, self._now())
         except AlreadyExists as error:
             raise Denied(ErrorCode.NAME_TAKEN, "a channel of this name exists") from error
+        except StoreError:
+            self._members.forget(address.name)  # whether it was made is not known
+            raise
         self._members.changed(address.name, roles, ())
         await self._tell(principal, address, roles, ())
 
     async def invite(self, principal: Principal, address: Address, users: Collection[str], role: Role) -> None:
         """Add users, or change the roles of members. Owners do all; admins add and keep members."""
-        roles = await self._changeable(principal, address)
-        rank = _RANK[roles[principal.user]]
-        put = dict.fromkeys(await self._known_users(users), role)
-        highest = max([_RANK[role], *(_RANK[roles[user]] for user in put if user in roles)])
-        if rank < _RANK[Role.ADMIN] or highest >= rank:
-            raise Denied(ErrorCode.FORBIDDEN, "your role does not allow it")
-        _check_size(address, len(roles.keys() | put.keys()))
-        await self._change(principal, address, put, ())
+        async with self._turn(address):
+            roles = await self._changeable(principal, address)
+            rank = _RANK[roles[principal.user]]
+            put = dict.fromkeys(await self._known_users(users), role)
+            highest = max([_RANK[role], *(_RANK[roles[user]] for user in put if user in roles)])
+            if rank < _RANK[Role.ADMIN] or highest >= rank:
+                raise Denied(ErrorCode.FORBIDDEN, "your role does not allow it")
+            _check_size(address, len(roles.keys() | put.keys()))
+            await self._change(principal, address, put, ())
 
     async def remove(self, principal: Principal, address: Address, users: Collection[str]) -> None:
         """Take users out: oneself always, others by who ranks above them. An owner who leaves hands over."""
-        roles = await self._changeable(principal, address)
-        gone = [UserId(user) for user in dict.fromkeys(users) if user in roles]
-        rank = _RANK[roles[principal.user]]
-        others = [user for user in gone if user != principal.user]
-        if others and (rank < _RANK[Role.ADMIN] or any(_RANK[roles[user]] >= rank for user in others)):
-            raise Denied(ErrorCode.FORBIDDEN, "your role does not allow it")
-        await self._change(principal, address, _heir(roles, gone), gone)
+        async with self._turn(address):
+            roles = await self._changeable(principal, address)
+            gone = [UserId(user) for user in dict.fromkeys(users) if user in roles]
+            rank = _RANK[roles[principal.user]]
+            others = [user for user in gone if user != principal.user]
+            if others and (rank < _RANK[Role.ADMIN] or any(_RANK[roles[user]] >= rank for user in others)):
+                raise Denied(ErrorCode.FORBIDDEN, "your role does not allow it")
+            await self._change(principal, address, _heir(roles, gone), gone)
+
+    def _turn(self, address: Address) -> trio.Lock:
+        """Let changes of one channel be made one after the other: each is checked against the roles it changes."""
+        return self._turns.setdefault(address.name, trio.Lock())
 
     async def _changeable(self, principal: Principal, address: Address) -> Roles:
         if not address.is_member_channel or address.pair is not None or address.namespace.members == 1:
@@ -121,7 +134,11 @@ class Groups:
         return roles
 
     async def _change(self, principal: Principal, address: Address, put: Roles, remove: Collection[UserId]) -> None:
-        await self._store.change_members(address.name, put=put, remove=remove, at=self._now())
+        try:
+            await self._store.change_members(address.name, put=put, remove=remove, at=self._now())
+        except StoreError:
+            self._members.forget(address.name)  # whether it was changed is not known
+            raise
         self._members.changed(address.name, put, remove)
         await self._tell(principal, address, put, remove)
 

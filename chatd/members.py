@@ -61,6 +61,12 @@ class Members:
         gone = set(remove)
         self._known[channel] = {user: role for user, role in {**roles, **put}.items() if user not in gone}
 
+    def forget(self, channel: ChannelName) -> None:
+        """Let the next one who asks read the members from the store."""
+        self._known.pop(channel, None)
+        if channel in self._loading:
+            self._outdated.add(channel)
+
     async def _load(self, channel: ChannelName) -> None:
         done = self._loading[channel] = trio.Event()
         try:
