@@ -39,8 +39,6 @@ class Router:
         placed = await self.broker.publish(drafts) if drafts else ()
         counters = self._counters
         counters.commands["send"] += len(commands)
-        counters.messages_in += len(drafts)
-        session.messages_in += len(drafts)
         if len(drafts) == len(outcomes):
             answers = [_answer(command, answer) for command, answer in zip(commands, placed, strict=True)]
         else:
@@ -49,6 +47,11 @@ class Router:
                 _answer(command, next(rest) if isinstance(outcome, Draft) else outcome)
                 for command, outcome in zip(commands, outcomes, strict=True)
             ]
+        refused = [answer.code for answer in answers if isinstance(answer, Error)]
+        for code in refused:
+            counters.errors[code] += 1
+        counters.messages_in += len(answers) - len(refused)
+        session.messages_in += len(answers) - len(refused)
         session.reply(*answers)
         counters.ack.observe(self._monotonic() - started, len(commands))
 
@@ -57,7 +60,9 @@ class Router:
         user, principal = session.user, session.principal
         if user is None or principal is None:
             return [Refused(ErrorCode.NOT_CONNECTED, "say `connect` first")] * len(commands)
-        in_pace = not user.bucket.take(now, len(commands))
+        # A full bucket would let more than a burst pass at once, on credit.
+        is_burst = len(commands) <= self._hub.settings.limits.messages_burst
+        in_pace = is_burst and not user.bucket.take(now, len(commands))
         encoding = session.format.codec.encoding
         channel = ""
         permit: Permit | Refused | None = None
