@@ -91,8 +91,12 @@ def works(seconds: float) -> list[Work]:
                 Aim("p99 delivery of that, ms", "delivery_p99_ms", 0.5, at_least=False),
             ),
         ),
-        Work("fanout", Fanout(in_flight=4, seconds=seconds), (Aim("fan-out, 4 in flight", _DELIVERIES, 1.7),)),
-        Work("fanout", Fanout(in_flight=16, seconds=seconds), (Aim("fan-out, 16 in flight", _DELIVERIES, 1.7),)),
+        Work(
+            "fanout", Fanout(rate=0.0, in_flight=4, seconds=seconds), (Aim("fan-out, 4 in flight", _DELIVERIES, 1.7),)
+        ),
+        Work(
+            "fanout", Fanout(rate=0.0, in_flight=16, seconds=seconds), (Aim("fan-out, 16 in flight", _DELIVERIES, 1.7),)
+        ),
         Work("echo", Echo(seconds=seconds), (Aim("publish, ack, delivery: 100 clients, 1 in flight", _DELIVERIES, 1),)),
         Work("echo", Echo(clients=1000, seconds=seconds), (Aim("the same, 1,000 clients", _DELIVERIES, 1.5),)),
         Work(

@@ -72,7 +72,9 @@ def _in_flight(count: int) -> Callable[[_F], _F]:
 @_seconds(5.0)
 @_common
 def fanout(**options: Any) -> None:
-    """One room, many readers, one publisher."""
+    """One room, many readers, one publisher: at --rate, or with --in-flight as fast as it goes."""
+    if options["in_flight"]:
+        options["rate"] = 0.0
     _scenario("fanout", options)
 
 
