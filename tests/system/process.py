@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from chatd.accounts.tokens import Tokens
@@ -21,6 +23,8 @@ START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 
 _FAULT = re.compile(r" (error|critical) |\"level\":\"(error|critical)\"|Traceback|^ {4}\| ")
+
+_T = TypeVar("_T")
 
 Settings = dict[str, object]
 """Keys of the configuration such as `auth.guests`, with their values."""
@@ -122,10 +126,8 @@ class NodeProcess:
 
     def wait_for_log(self, pattern: str) -> str:
         """Return what the pattern finds in the log, as soon as it does."""
-        deadline = time.monotonic() + START_SECONDS
-        while (found := re.search(pattern, self.log)) is None:
-            assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.log}"
-            time.sleep(0.01)
+        found = _wait_for(lambda: re.search(pattern, self.log))
+        assert found, f"no {pattern!r} in:\n{self.log}"
         return found[0]
 
     def faults(self) -> list[str]:
@@ -135,6 +137,10 @@ class NodeProcess:
     def descriptors(self) -> int:
         """Return how many files and sockets it has open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def wait_for_descriptors(self, most: int) -> None:
+        """Wait until it has no more open than this."""
+        assert _wait_for(lambda: self.descriptors() <= most), f"{self.descriptors()} are open, {most} before"
 
     def token(self, user: str, *, guest: bool = False, device: str = "") -> str:
         """Sign a token with its secret, as `chatd token` does."""
@@ -159,6 +165,14 @@ class NodeProcess:
             self.kill()
             raise RuntimeError(f"the node did not start:\n{self.log}")
         return port
+
+
+def _wait_for(look: Callable[[], _T]) -> _T:
+    """Look until there is something, or for too long; return what was seen last."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while not (seen := look()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return seen
 
 
 def numbers(metrics: str) -> dict[str, float]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import trio
 import websockets.sync.client
 
 from protocol.codes import CloseCode
