@@ -76,7 +76,7 @@ class Broker(Protocol):
     Promises: `publish` returns when each message is as durable as its namespace says. (sender, key) is placed once
     within the dedupe window; a resend marked `retry` is looked up in the store too. Sending out is in the order of the
     seqs and comes after storing, so a message that anybody saw is in the history. Seqs of a channel are dense within an
-    epoch, and no seq is ever used for two messages, in whatever epoch.
+    epoch, and of the messages that are kept no two have the same seq, in whatever epoch.
     """
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published | Refused]:
