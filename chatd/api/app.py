@@ -35,7 +35,7 @@ def build_app(services: Services, pages: Path | None = None) -> QuartTrio:
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = services.config.limits.http_body_bytes
     app.config["BODY_TIMEOUT"] = services.config.limits.http_body_seconds
-    app.config["RESPONSE_TIMEOUT"] = None  # the connection bounds each write
+    app.config["RESPONSE_TIMEOUT"] = services.config.websocket.stall_seconds
     schema = QuartSchema(
         app,
         openapi_path=None,

@@ -6,9 +6,12 @@ lets a client that reads nothing hold its task for ever, and keeps ended connect
 
 import dataclasses
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 
+import h2.errors
 import h2.events
+import h2.exceptions
 import h2.settings
 import h11
 import msgspec
@@ -59,15 +62,17 @@ class Connection:
         """Serve the stream, beginning with bytes that were read from it already. Closes it."""
         shared = self._settings
         try:
-            async with TaskGroup() as tasks:
-                state = ConnectionState({})
-                speak = Http2 if alpn == "h2" else Http1
-                protocol: H11Protocol | H2Protocol = speak(
-                    shared.app, shared.hypercorn, shared.context, tasks, state, tls, client, server, self._send
-                )
-                await protocol.initiate()
-                await self._read(protocol, data)
-                await protocol.handle(Closed())
+            with trio.CancelScope() as whole:
+                async with TaskGroup() as tasks:
+                    state = ConnectionState({})
+                    speak = Http2 if alpn == "h2" else Http1
+                    protocol = speak(
+                        shared.app, shared.hypercorn, shared.context, tasks, state, tls, client, server, self._send
+                    )
+                    await protocol.initiate()
+                    await self._read(protocol, data)
+                    whole.deadline = trio.current_time() + shared.stall_seconds
+                    await protocol.handle(Closed())
         finally:
             await self._close()
 
@@ -76,11 +81,14 @@ class Connection:
         if self._is_idle:
             self._reading.cancel()
 
-    async def _read(self, protocol: H11Protocol | H2Protocol, data: bytes) -> None:
+    async def _read(self, protocol: "Http1 | Http2", data: bytes) -> None:
         with self._reading:
-            self._set_idle(True)
+            self._reading.deadline = trio.current_time() + self._settings.idle_seconds
             while data and not self._is_ending:
                 await protocol.handle(RawData(data))
+                if isinstance(protocol, Http2):
+                    # Its own word is late when a stream was reset, or ended while it was being opened.
+                    self._set_idle(protocol.idle)
                 try:
                     data = bytes(await self._stream.receive_some(READ_BYTES))
                 except _GONE:
@@ -115,10 +123,11 @@ class Connection:
         self._reading.cancel()
 
     def _set_idle(self, is_idle: bool) -> None:
-        self._is_idle = is_idle
         if is_idle and self._settings.context.terminated.is_set():
             self._reading.cancel()
-        self._reading.deadline = trio.current_time() + self._settings.idle_seconds if is_idle else float("inf")
+        if is_idle != self._is_idle:
+            self._is_idle = is_idle
+            self._reading.deadline = trio.current_time() + self._settings.idle_seconds if is_idle else float("inf")
 
     async def _close(self) -> None:
         """Close the stream, so that the last answer arrives.
@@ -206,11 +215,21 @@ class Http2(H2Protocol):
         )
         await super().initiate(headers, settings)
 
+    async def handle(self, event: Event) -> None:
+        """Take bytes, or the end of the connection: then nobody must wait for an answer to be taken any more."""
+        await super().handle(event)
+        if isinstance(event, Closed):
+            for buffer in list(self.stream_buffers.values()):
+                await buffer.close()
+
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         for event in events:
             if isinstance(event, h2.events.DataReceived) and event.stream_id not in self.streams:
                 # The rest of a body whose request was answered before it had come; it still used up the window.
                 self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, h2.events.RequestReceived) and (b":method", b"CONNECT") in (event.headers or ()):
+                with suppress(h2.exceptions.StreamClosedError):  # the client may have reset it by now
+                    self.connection.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             else:
                 await super()._handle_events([event])
         await self._flush()

@@ -13,6 +13,9 @@ from chatd.limits import AddressLimiter
 from chatd.proxy import TrustedProxies
 from protocol.codes import ErrorCode
 
+ANSWER_SECONDS = 5.0
+"""How long a client may take to take a refusal."""
+
 
 class Gate:
     """Lets requests through to the app. It is where they are refused cheaply, and where those under way are known."""
@@ -63,6 +66,11 @@ class Gate:
             reason = "more requests a second than the limits allow"
             await _answer(send, problem(ErrorCode.RATE_LIMITED, reason, refusal.retry_after))
             return
+        path = _path(scope["path"])
+        if path is None:
+            await _answer(send, problem(ErrorCode.BAD_REQUEST, "the request's target is no path"))
+            return
+        scope["path"] = path
         scope["client"] = (address, port)
         await self._app(scope, receive, send)
 
@@ -79,9 +87,22 @@ class Gate:
         return counting_send
 
 
+def _path(target: str) -> str | None:
+    """Return the path in a request's target; None if there is none.
+
+    RFC 9112 section 3.2.2 has servers accept the whole URL that is meant for proxies.
+    """
+    scheme, found, rest = target.partition("://")
+    if found and scheme in ("http", "https"):
+        authority, _, path = rest.partition("/")
+        return "/" + path if authority else None
+    return target if target.startswith("/") else None
+
+
 async def _answer(send: ASGISendCallable, described: Problem) -> None:
     content = msgspec.json.encode(described)
     headers = [(name.lower().encode(), value.encode()) for name, value in problem_headers(described).items()]
     headers.append((b"content-length", b"%d" % len(content)))
-    await send({"type": "http.response.start", "status": described.status, "headers": headers})
-    await send({"type": "http.response.body", "body": content, "more_body": False})
+    with trio.move_on_after(ANSWER_SECONDS):
+        await send({"type": "http.response.start", "status": described.status, "headers": headers})
+        await send({"type": "http.response.body", "body": content, "more_body": False})
