@@ -33,6 +33,11 @@ class Log:
         self.delivered = message.seq
         self.recent.append(message)
 
+    @property
+    def oldest(self) -> Seq:
+        """The first seq that is here, 0 if nothing is. What was saved from it on is here too."""
+        return self.recent[0].seq if self.recent else Seq(0)
+
     def after(self, seq: Seq) -> list[StoredMessage] | None:
         """Return the messages after a seq, up to the last delivered one; None if they are not all here."""
         missing = self.delivered - seq

@@ -314,7 +314,27 @@ class MemoryBroker:
             if is_last and (len(log.recent) >= limit or len(log.recent) == log.delivered):
                 return log.page(before=None, after=None, limit=limit)
             return await self._store.history(channel, before=before, after=after, limit=limit)
-        return log.page(before=before, after=after, limit=limit)
+        return await self._page(log, before, after, limit)
+
+    async def _page(self, log: Log, before: Seq | None, after: Seq | None, limit: int) -> list[StoredMessage]:
+        """Read a page from memory, and what is older than memory from the store.
+
+        What memory has is taken first, since new messages may push it out while the store is read; of what both have
+        the store's rows are not used, for not all of them may be saved yet.
+        """
+        here = log.page(before=before, after=after, limit=limit)
+        oldest = log.oldest
+        if oldest <= 1:
+            return here  # all that there ever was
+        if after is not None:
+            if after >= oldest - 1:
+                return here
+            rows = await self._store.history(log.channel, after=after, limit=limit)
+            return ([row for row in rows if row.seq < oldest] + here)[:limit]
+        if len(here) >= limit:
+            return here
+        older_than = oldest if before is None else min(before, oldest)
+        return await self._store.history(log.channel, before=older_than, limit=limit - len(here)) + here
 
     # Channels in memory.
 

@@ -365,6 +365,75 @@ async def test_history_of_two_epochs_is_not_recovered(bench: Bench) -> None:
         assert await reader.come() is recovered, since
 
 
+# History of recent channels: memory, and what is older than it.
+
+
+@given(
+    saved=st.sets(st.integers(1, 20), min_size=1, max_size=20),
+    published=st.integers(0, 15),
+    before=st.none() | st.integers(0, 40),
+    after=st.none() | st.integers(0, 40),
+    limit=st.integers(1, 40),
+)
+@settings(deadline=None, max_examples=60)
+async def test_history_goes_on_in_the_store_where_memory_ends(
+    saved: set[int], published: int, before: int | None, after: int | None, limit: int
+) -> None:
+    store = HeldStore()
+    store.kept[RECENT] = {Seq(seq): stored(RECENT, seq) for seq in saved}
+    async with a_bench(store) as bench:
+        for number in range(published):
+            await bench.publish(f"k{number}", RECENT)
+        written = sorted(saved) + [max(saved) + 1 + number for number in range(published)]
+        # Older messages that memory pushed out before they were saved are nowhere; the others must all be found.
+        there = sorted(saved | set(written[-10:]))
+        if after is not None:
+            expected = [seq for seq in there if seq > after][:limit]
+        else:
+            expected = [seq for seq in there if before is None or seq < before][-limit:]
+        assert await _page(bench, before, after, limit) == expected
+
+
+async def test_what_memory_forgets_while_the_store_is_read_is_in_the_page_once(bench: Bench) -> None:
+    store = bench.store
+    store.kept[RECENT] = {Seq(seq): stored(RECENT, seq) for seq in range(1, 21)}
+    await bench.broker.history(RECENT, before=None, after=None, limit=1)
+    store.reads_wait = True
+    pages: list[list[int]] = []
+
+    async def read(after: int | None) -> None:
+        pages.append(await _page(bench, None, after, 30))
+
+    bench.nursery.start_soon(read, None)
+    bench.nursery.start_soon(read, 0)
+    await wait_all_tasks_blocked()
+    for number in range(12):
+        await bench.publish(f"k{number}", RECENT)
+    store.let_read(2)
+    await wait_all_tasks_blocked()
+    assert pages == [list(range(1, 21))] * 2
+
+
+async def test_a_page_that_lies_in_memory_costs_no_read(bench: Bench) -> None:
+    bench.store.kept[RECENT] = {Seq(seq): stored(RECENT, seq) for seq in range(1, 21)}
+    await _page(bench, None, None, 1)
+    reads = bench.store.reads
+    assert await _page(bench, None, None, 10) == list(range(11, 21))
+    assert await _page(bench, 16, None, 5) == list(range(11, 16))
+    assert await _page(bench, None, 10, 30) == list(range(11, 21))
+    assert bench.store.reads == reads
+
+
+async def _page(bench: Bench, before: int | None, after: int | None, limit: int) -> list[int]:
+    page = await bench.broker.history(
+        RECENT,
+        before=None if before is None else Seq(before),
+        after=None if after is None else Seq(after),
+        limit=limit,
+    )
+    return [message.seq for message in page]
+
+
 # Recent channels over restarts.
 
 
