@@ -21,10 +21,14 @@ from chatd.api.v1.auth import auth_routes
 from chatd.api.v1.channels import channel_routes
 from chatd.api.v1.users import user_routes
 from chatd.api.websocket_hint import websocket_hint
+from chatd.counters import Counters
 from protocol.codes import ErrorCode
 from storage import StoreError
 
 STORE_RETRY_SECONDS = 1.0
+AUTH_FAILURES = frozenset(
+    {ErrorCode.BAD_TOKEN, ErrorCode.TOKEN_EXPIRED, ErrorCode.REVOKED, ErrorCode.WRONG_CREDENTIALS}
+)
 
 _log = structlog.get_logger()
 
@@ -53,7 +57,7 @@ def build_app(services: Services, pages: Path | None = None) -> QuartTrio:
         document_routes(schema),
     ):
         app.register_blueprint(routes)
-    _register_errors(app)
+    _register_errors(app, services.counters)
     app.after_request(_harden)
     return app
 
@@ -66,11 +70,13 @@ async def _harden(response: Response) -> Response:
     return response
 
 
-def _register_errors(app: QuartTrio) -> None:
+def _register_errors(app: QuartTrio, counters: Counters) -> None:
     @app.errorhandler(ApiError)
     @app.errorhandler(AccountError)
     @app.errorhandler(TokenError)
     async def on_refused(error: ApiError | AccountError | TokenError) -> Response:
+        if error.code in AUTH_FAILURES:
+            counters.auth_failures[error.code.name.lower()] += 1
         retry_after = None if isinstance(error, TokenError) else error.retry_after
         return problem_response(problem(error.code, error.reason, retry_after))
 

@@ -83,7 +83,9 @@ async def speaker(services: Services) -> Principal:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise TokenError(ErrorCode.BAD_TOKEN, "this needs a header `Authorization: Bearer TOKEN`")
-    return await services.tokens.verify(token.strip())
+    principal = await services.tokens.verify(token.strip())
+    services.counters.auth_successes["token"] += 1
+    return principal
 
 
 def allowed(result: _T | Refused) -> _T:

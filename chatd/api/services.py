@@ -1,12 +1,13 @@
 """The parts of the node that the HTTP app needs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chatd.accounts.accounts import Accounts
 from chatd.accounts.tokens import Tokens
 from chatd.api.realtime import Realtime
 from chatd.config import Config
+from chatd.counters import Counters
 from storage import Store
 
 
@@ -20,3 +21,4 @@ class Services:
     realtime: Realtime
     store: Store
     metrics: Callable[[], tuple[bytes, str]]
+    counters: Counters = field(default_factory=Counters)

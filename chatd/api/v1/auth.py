@@ -46,6 +46,10 @@ def auth_routes(services: Services) -> Blueprint:
     routes = Blueprint("auth", __name__, url_prefix="/v1/auth")
     accounts = services.accounts
 
+    def granted(grant: Grant, method: str) -> Response:
+        services.counters.auth_successes[method] += 1
+        return json_response(grant)
+
     @routes.post("/register")
     @tag(["accounts"])
     @document_request(Credentials)
@@ -53,7 +57,7 @@ def auth_routes(services: Services) -> Blueprint:
     async def register() -> Response:
         """Make an account and log in."""
         body = await read_body(Credentials)
-        return json_response(await accounts.register(body.name, body.password, body.title))
+        return granted(await accounts.register(body.name, body.password, body.title), "register")
 
     @routes.post("/login")
     @tag(["accounts"])
@@ -62,7 +66,7 @@ def auth_routes(services: Services) -> Blueprint:
     async def login() -> Response:
         """Log in on a new device."""
         body = await read_body(Credentials)
-        return json_response(await accounts.login(body.name, body.password, client_address(), body.title))
+        return granted(await accounts.login(body.name, body.password, client_address(), body.title), "password")
 
     @routes.post("/guest")
     @tag(["accounts"])
@@ -71,7 +75,7 @@ def auth_routes(services: Services) -> Blueprint:
     async def guest() -> Response:
         """Come in as a guest."""
         body = await read_body(GuestRequest)
-        return json_response(await accounts.guest(body.title))
+        return granted(await accounts.guest(body.title), "guest")
 
     @routes.post("/refresh")
     @tag(["accounts"])
@@ -80,7 +84,7 @@ def auth_routes(services: Services) -> Blueprint:
     async def refresh() -> Response:
         """Exchange a refresh token for new tokens."""
         body = await read_body(RefreshRequest)
-        return json_response(await accounts.refresh(body.refresh_token))
+        return granted(await accounts.refresh(body.refresh_token), "refresh")
 
     @routes.post("/logout")
     @tag(["accounts"])

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from quart.testing import QuartClient
 
+from chatd.api.services import Services
 from chatd.broker import Refused
 from protocol.body import Encoding
 from protocol.codes import ErrorCode
@@ -69,6 +70,15 @@ async def test_wrong_passwords_are_slowed_down_with_a_time_to_wait(client: Quart
     assert statuses == [401] * 5 + [429]
     response = await client.post("/v1/auth/login", data=body)
     assert response.headers["Retry-After"] == "1"
+
+
+async def test_logins_and_refusals_are_counted(ask: Ask, services: Services) -> None:
+    await ask("POST", "/v1/auth/guest", {})
+    await ask("GET", "/v1/devices")
+    await ask("GET", "/v1/devices", Authorization="Bearer x")
+    await ask("POST", "/v1/auth/login", {"name": "bob", "password": "wrong password"})
+    assert services.counters.auth_successes == {"guest": 1, "token": 1}
+    assert services.counters.auth_failures == {"bad_token": 1, "wrong_credentials": 1}
 
 
 async def test_a_message_is_sent_and_read(ask: Ask, realtime: CalmRealtime) -> None:
