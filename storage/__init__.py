@@ -88,7 +88,7 @@ class Store(Protocol):
         """Remove up to `limit` messages of a namespace that are too old, or beyond the newest `keep` of their channel.
 
         Returns how many were removed; a caller repeats until it is 0. The newest message of a channel always stays,
-        so that its seq is never used again.
+        so that its seq is not given to another in the same epoch.
         """
 
     # Members.

@@ -75,8 +75,9 @@ class Broker(Protocol):
 
     Promises: `publish` returns when each message is as durable as its namespace says. (sender, key) is placed once
     within the dedupe window; a resend marked `retry` is looked up in the store too. Sending out is in the order of the
-    seqs and comes after storing, so a message that anybody saw is in the history. Seqs of a channel are dense within an
-    epoch, and of the messages that are kept no two have the same seq, in whatever epoch.
+    seqs, and in a durable channel comes after storing: a message that anybody saw there is in the history. Seqs of a
+    channel are dense within an epoch. No place (epoch, seq) is used for two messages, and the seqs of a channel's
+    stored messages rise from epoch to epoch; a seq of a message that was not stored may come again under another epoch.
     """
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published | Refused]:

@@ -452,6 +452,17 @@ async def test_after_a_crash_a_recent_channel_is_reborn_and_no_seq_is_used_twice
         assert await _history(bench, RECENT) == [1, 2, 3, place.seq]
 
 
+async def test_a_channel_that_lost_its_first_messages_uses_no_place_twice() -> None:
+    store = HeldStore()
+    places = []
+    for life in range(2):
+        async with a_bench(store) as bench:
+            await bench.broker.start()
+            places += [(await bench.publish(f"{life}", channel)).place for channel in (RECENT, PASSING)]
+    assert [place.seq for place in places] == [1, 1, 1, 1]
+    assert len({place.epoch for place in places}) == 4
+
+
 async def test_after_a_clean_stop_a_recent_channel_goes_on() -> None:
     store = HeldStore()
     epochs = []
