@@ -458,7 +458,7 @@ async def test_a_channel_that_lost_its_first_messages_uses_no_place_twice() -> N
     for life in range(2):
         async with a_bench(store) as bench:
             await bench.broker.start()
-            places += [(await bench.publish(f"{life}", channel)).place for channel in (RECENT, PASSING)]
+            places += [(await bench.publish(f"{life}{channel}", channel)).place for channel in (RECENT, PASSING)]
     assert [place.seq for place in places] == [1, 1, 1, 1]
     assert len({place.epoch for place in places}) == 4
 
