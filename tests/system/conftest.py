@@ -12,12 +12,13 @@ StartNode = Callable[..., NodeProcess]
 
 @pytest.fixture
 def start_node(tmp_path: Path) -> Iterator[StartNode]:
-    """Return a function that starts a node; its settings are keys such as `limits.head_seconds`."""
+    """Return a function that starts a node with settings (keys such as `limits.head_seconds`) and a config.toml."""
     nodes: list[NodeProcess] = []
 
-    def start(settings: dict[str, object] | None = None) -> NodeProcess:
+    def start(settings: dict[str, object] | None = None, config: str = "") -> NodeProcess:
         directory = tmp_path / f"node{len(nodes)}"
         directory.mkdir()
+        (directory / "config.toml").write_text(config)
         node = NodeProcess(directory, settings)
         nodes.append(node)
         return node.start()

@@ -225,7 +225,7 @@ async def test_data_that_one_encoding_cannot_say_reaches_readers_of_the_other(no
         for number, data in enumerate(strange):
             packed = msgpack.packb({**head, "key": f"m{number}"})
             await reader.frame(bytes([packed[0] + 1]) + packed[1:] + b"\xa4data" + data, Opcode.BINARY)
-        keys = set()
+        keys: set[str] = set()
         while len(keys) < len(odd) + len(strange):
             event = await hostile.hear()
             if event["type"] == "message":
