@@ -9,7 +9,7 @@ from chatd.accounts.accounts import Accounts
 from chatd.accounts.issuer import open_issuer
 from chatd.accounts.refresh_tokens import RefreshTokens
 from chatd.accounts.tokens import Tokens
-from chatd.api.app import build_app
+from chatd.api.app import bound_bodies, build_app
 from chatd.api.http import HttpServer
 from chatd.api.services import Services
 from chatd.broker.memory import MemoryBroker
@@ -110,6 +110,7 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
     realtime = NodeRealtime(router, reading, groups, directory, lambda: node.leaving)
     app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render))
     http = HttpServer(app, config, addresses, counters)
+    settings.on_replaced += [lambda new: bound_bodies(app, new.limits), lambda new: http.reload(new.limits)]
 
     poller = Poller()
     keepalive = Keepalive(hub, clock)

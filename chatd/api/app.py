@@ -21,6 +21,7 @@ from chatd.api.v1.auth import auth_routes
 from chatd.api.v1.channels import channel_routes
 from chatd.api.v1.users import user_routes
 from chatd.api.websocket_hint import websocket_hint
+from chatd.config import Limits
 from chatd.counters import Counters
 from protocol.codes import ErrorCode
 from storage import StoreError
@@ -37,8 +38,7 @@ def build_app(services: Services, pages: Path | None = None) -> QuartTrio:
     """Make the app. `pages` is the folder of the web app, the package `web` unless given."""
     app = QuartTrio("chatd", static_folder=None)
     app.url_map.merge_slashes = False
-    app.config["MAX_CONTENT_LENGTH"] = services.config.limits.http_body_bytes
-    app.config["BODY_TIMEOUT"] = services.config.limits.http_body_seconds
+    bound_bodies(app, services.config.limits)
     app.config["RESPONSE_TIMEOUT"] = services.config.websocket.stall_seconds
     schema = QuartSchema(
         app,
@@ -60,6 +60,12 @@ def build_app(services: Services, pages: Path | None = None) -> QuartTrio:
     _register_errors(app, services.counters)
     app.after_request(_harden)
     return app
+
+
+def bound_bodies(app: QuartTrio, limits: Limits) -> None:
+    """Hold the bodies of requests that begin from now on to these limits."""
+    app.config["MAX_CONTENT_LENGTH"] = limits.http_body_bytes
+    app.config["BODY_TIMEOUT"] = limits.http_body_seconds
 
 
 async def _harden(response: Response) -> Response:

@@ -11,7 +11,7 @@ from quart_trio import QuartTrio
 
 from chatd.api.connection import Address, Connection, HttpSettings
 from chatd.api.gate import Gate
-from chatd.config import Config
+from chatd.config import Config, Limits
 from chatd.counters import Counters
 from chatd.limits import AddressLimiter
 from chatd.proxy import TrustedProxies
@@ -31,16 +31,20 @@ class HttpServer:
     def __init__(self, app: QuartTrio, config: Config, limiter: AddressLimiter, counters: Counters) -> None:
         self._gate = Gate(app, limiter, TrustedProxies(config.server.trusted_proxies), counters)
         self._drain_seconds = config.server.drain_seconds
-        self._hypercorn = _hypercorn_config(config)
+        self._stall_seconds = config.websocket.stall_seconds
         self._context = WorkerContext(None)
+        self._connections: set[Connection] = set()
+        self.reload(config.limits)
+
+    def reload(self, limits: Limits) -> None:
+        """Serve connections that begin from now on within these limits."""
         self._settings = HttpSettings(
             app=self._gate,
-            hypercorn=self._hypercorn,
+            hypercorn=_hypercorn_config(limits),
             context=self._context,
-            idle_seconds=config.limits.http_idle_seconds,
-            stall_seconds=config.websocket.stall_seconds,
+            idle_seconds=limits.http_idle_seconds,
+            stall_seconds=self._stall_seconds,
         )
-        self._connections: set[Connection] = set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start the app, keep it until cancelled, then let it finish what it has begun."""
@@ -57,7 +61,7 @@ class HttpServer:
         # Shielded: what ends the app is the end of its last request, not the cancelling of `run`.
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
-                lifespan = Lifespan(self._gate, self._hypercorn, {})
+                lifespan = Lifespan(self._gate, self._settings.hypercorn, {})
                 await nursery.start(lifespan.handle_lifespan)
                 await lifespan.wait_for_startup()
                 task_status.started()
@@ -109,10 +113,10 @@ class HttpServer:
         return len(self._connections)
 
 
-def _hypercorn_config(config: Config) -> HypercornConfig:
+def _hypercorn_config(limits: Limits) -> HypercornConfig:
     settings = HypercornConfig()
-    settings.h11_max_incomplete_size = config.limits.head_bytes
-    settings.h2_max_header_list_size = config.limits.head_bytes
+    settings.h11_max_incomplete_size = limits.head_bytes
+    settings.h2_max_header_list_size = limits.head_bytes
     settings.keep_alive_max_requests = KEEP_ALIVE_REQUESTS
     settings.include_server_header = False
     settings.accesslog = None
