@@ -583,6 +583,15 @@ async def test_a_channel_whose_messages_are_being_stored_stays() -> None:
         assert (await bench.publish("b", OTHER)).place.seq == 1
 
 
+async def test_a_channel_whose_messages_the_store_refused_may_go() -> None:
+    async with a_bench(open_channels=1) as bench:
+        await bench.publish("a")
+        bench.store.is_busy = True
+        assert codes(await bench.begin("b")) == [ErrorCode.UNAVAILABLE]
+        bench.store.is_busy = False
+        assert (await bench.publish("c", OTHER)).place.seq == 1
+
+
 async def test_a_recent_channel_that_is_not_saved_yet_stays() -> None:
     async with a_bench(open_channels=1) as bench:
         await bench.publish("a", RECENT)
