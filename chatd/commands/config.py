@@ -32,7 +32,7 @@ def show(path: Path | None, changed: bool) -> None:
     tree = msgspec.to_builtins(config_or_exit(path))
     if changed:
         tree = _differing(tree, msgspec.to_builtins(Config()))
-    sys.stdout.write(_toml(tree))
+    sys.stdout.write(as_toml(tree))
 
 
 def _differing(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
@@ -47,11 +47,16 @@ def _differing(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
     return different
 
 
-def _toml(tree: dict[str, Any], name: str = "") -> str:
-    """Write a tree of tables and plain values as TOML. JSON's texts, numbers and lists are TOML's too."""
+def as_toml(tree: dict[str, Any], name: str = "") -> str:
+    """Write a tree of tables and plain values as TOML."""
     values = {key: value for key, value in tree.items() if not isinstance(value, dict)}
-    text = "".join(f"{key} = {msgspec.json.encode(value).decode()}\n" for key, value in values.items())
+    text = "".join(f"{key} = {_value(value)}\n" for key, value in values.items())
     if name and values:
         text = f"[{name}]\n{text}\n"
     tables = ((f"{name}.{key}" if name else key, value) for key, value in tree.items() if isinstance(value, dict))
-    return text + "".join(_toml(value, table) for table, value in tables)
+    return text + "".join(as_toml(value, table) for table, value in tables)
+
+
+def _value(value: object) -> str:
+    """Write a value as JSON, whose texts, numbers and lists are TOML's too; but for one character."""
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
