@@ -13,6 +13,7 @@ import pytest
 from tests.fakes.certificate import make_certificate
 from tests.system.conftest import StartNode
 from tests.system.process import Settings, chatd
+from tests.system.wire import wire
 
 pytestmark = pytest.mark.system
 
@@ -33,7 +34,7 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
     other.mkdir()
     _, other_key = make_certificate(other)
     tls = "server.tls"
-    for settings, words in (
+    wrong: list[tuple[Settings, str]] = [
         ({"limits.prot": 1}, "limits.prot: unknown key"),
         ({"websocket.ping_seconds": "inf"}, "websocket.ping_seconds: "),
         ({"server.trusted_proxies": ["nonsense"]}, "server.trusted_proxies: "),
@@ -41,7 +42,8 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         ({f"{tls}.certificate": "missing.pem", f"{tls}.key": key}, f"{tls}.certificate: missing.pem: No such file"),
         ({f"{tls}.certificate": certificate, f"{tls}.key": "missing.pem"}, f"{tls}.key: missing.pem: No such file"),
         ({f"{tls}.certificate": certificate, f"{tls}.key": other_key}, f"{tls}: "),
-    ):
+    ]
+    for settings, words in wrong:
         assert words in _refusal(tmp_path, 2, settings)
 
 
@@ -98,3 +100,10 @@ def test_what_a_first_start_makes_is_its_owners_alone(start_node: StartNode) -> 
     assert modes["secret"] == 0o600
     assert modes["chatd.sqlite3"] & 0o077 == 0
     assert os.path.getsize(var / "secret") == 65
+
+
+async def test_a_printed_token_opens_a_session(start_node: StartNode) -> None:
+    node = start_node()
+    printed = chatd(node.directory, "token", "alice", settings={"server.var": node.directory / "var"})
+    async with wire(node) as device:
+        assert (await device.enter(printed.stdout.strip()))["user"] == "alice"
