@@ -90,7 +90,10 @@ async def _serve_until_told(node: Node, load_config: LoadConfig, on_ready: Calla
         http_done.set()
 
     async def leave(window_seconds: float) -> None:
-        """Let everybody go, within a deadline; whoever is still there then is cut off."""
+        """Let everybody go, within a deadline; whoever is still there then is cut off.
+
+        The window is for sessions, which can come back. A request under way is finished, however short the window is.
+        """
         node.leaving = "the node is leaving"
         node.listener.stop()
         with trio.move_on_after(node.settings.config.server.shutdown_seconds):

@@ -24,13 +24,12 @@ _log = structlog.get_logger()
 class HttpServer:
     """Serves the app on streams that somebody else accepted.
 
-    `run` must be running while `serve` is called. When `run` is cancelled it lets the requests under way finish, for
-    `server.drain_seconds` at most, closes idle connections and returns; connections are ended by who called `serve`.
+    `run` must be running while `serve` is called. When `run` is cancelled it closes idle connections, lets the requests
+    under way finish, and returns. Who called `serve` bounds how long that may be, by ending the connections.
     """
 
     def __init__(self, app: QuartTrio, config: Config, limiter: AddressLimiter, counters: Counters) -> None:
         self._gate = Gate(app, limiter, TrustedProxies(config.server.trusted_proxies), counters)
-        self._drain_seconds = config.server.drain_seconds
         self._stall_seconds = config.websocket.stall_seconds
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
@@ -74,8 +73,7 @@ class HttpServer:
         """Answer what was asked. New requests of busy connections are still answered: refusing them helps nobody."""
         self._gate.is_draining = True
         self._close_idle()
-        with trio.move_on_after(self._drain_seconds):
-            await self._gate.wait_all_done()
+        await self._gate.wait_all_done()
         await self._context.terminated.set()
         self._close_idle()
 

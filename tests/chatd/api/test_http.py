@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import h2.connection
 import h2.events
@@ -39,11 +40,11 @@ BAD_HEADS = [
 class Site:
     """A server on a free port of the loopback, and what its listener does for it."""
 
-    def __init__(self, app: QuartTrio, **limits: object) -> None:
+    def __init__(self, app: QuartTrio, *, server: dict[str, Any] | None = None, **limits: object) -> None:
         self.config = msgspec.structs.replace(
             CONFIG,
             limits=msgspec.structs.replace(CONFIG.limits, **limits),
-            server=msgspec.structs.replace(CONFIG.server, trusted_proxies=("127.0.0.2",)),
+            server=msgspec.structs.replace(CONFIG.server, trusted_proxies=("127.0.0.2",), **server or {}),
         )
         self.counters = Counters()
         self.server = HttpServer(app, self.config, AddressLimiter(self.config.limits), self.counters)
@@ -276,10 +277,10 @@ async def test_only_a_trusted_proxy_is_believed_about_an_address(app: QuartTrio)
 
 
 @pytest.mark.parametrize("http2", [True, False])
-async def test_leaving_finishes_the_requests_under_way(
+async def test_leaving_finishes_the_requests_under_way_even_without_a_window(
     app: QuartTrio, tmp_path: Path, slowly: Slowly, http2: bool
 ) -> None:
-    site = Site(app)
+    site = Site(app, server={"drain_seconds": 0.0})
     context = _secure(site, tmp_path)
     async with running(site), httpx.AsyncClient(base_url=site.url, verify=context, http2=http2) as client:
         responses: list[httpx.Response] = []
