@@ -108,7 +108,7 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
     settings.on_replaced.append(lambda new: addresses.reload(new.limits))
     metrics = Metrics(counters, {"hub": hub.statistics, "broker": broker.statistics, "store": store.statistics})
     realtime = NodeRealtime(router, reading, groups, directory, lambda: node.leaving)
-    app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render))
+    app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render, counters))
     http = HttpServer(app, config, addresses, counters)
     settings.on_replaced += [lambda new: bound_bodies(app, new.limits), lambda new: http.reload(new.limits)]
 

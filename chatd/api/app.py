@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import structlog
-from quart import Response
+from quart import Response, request
 from quart_schema import HttpSecurityScheme, Info, QuartSchema
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
@@ -17,7 +17,7 @@ from chatd.api.health import health_routes
 from chatd.api.pages import page_routes
 from chatd.api.problems import ApiError, code_of_status, problem, problem_response
 from chatd.api.services import Services
-from chatd.api.v1.auth import auth_routes
+from chatd.api.v1.auth import AUTH_BLUEPRINT, auth_routes
 from chatd.api.v1.channels import channel_routes
 from chatd.api.v1.users import user_routes
 from chatd.api.websocket_hint import websocket_hint
@@ -27,9 +27,6 @@ from protocol.codes import ErrorCode
 from storage import StoreError
 
 STORE_RETRY_SECONDS = 1.0
-AUTH_FAILURES = frozenset(
-    {ErrorCode.BAD_TOKEN, ErrorCode.TOKEN_EXPIRED, ErrorCode.REVOKED, ErrorCode.WRONG_CREDENTIALS}
-)
 
 _log = structlog.get_logger()
 
@@ -81,7 +78,8 @@ def _register_errors(app: QuartTrio, counters: Counters) -> None:
     @app.errorhandler(AccountError)
     @app.errorhandler(TokenError)
     async def on_refused(error: ApiError | AccountError | TokenError) -> Response:
-        if error.code in AUTH_FAILURES:
+        is_login = isinstance(error, AccountError) and request.blueprint == AUTH_BLUEPRINT
+        if is_login or isinstance(error, TokenError):
             counters.auth_failures[error.code.name.lower()] += 1
         retry_after = None if isinstance(error, TokenError) else error.retry_after
         return problem_response(problem(error.code, error.reason, retry_after))

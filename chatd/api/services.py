@@ -1,7 +1,7 @@
 """The parts of the node that the HTTP app needs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from chatd.accounts.accounts import Accounts
 from chatd.accounts.tokens import Tokens
@@ -21,4 +21,4 @@ class Services:
     realtime: Realtime
     store: Store
     metrics: Callable[[], tuple[bytes, str]]
-    counters: Counters = field(default_factory=Counters)
+    counters: Counters

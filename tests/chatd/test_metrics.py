@@ -1,5 +1,6 @@
 """The text of /metrics: every number is in it, under a name that is documented, with its right value."""
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -131,3 +132,11 @@ async def test_lag_is_how_late_a_sleeper_wakes(mock_clock: MockClock) -> None:
         nursery.cancel_scope.cancel()
     assert sum(lag.counts) == 2
     assert lag.total_seconds == pytest.approx(0.3)
+
+
+def test_every_cause_of_a_drop_is_documented() -> None:
+    source = "".join(path.read_text("utf-8") for path in (REFERENCE.parents[2] / "chatd").glob("*.py"))
+    causes = set(re.findall(r'drops\["(\w+)"\]', source))
+    assert len(causes) >= 3
+    [row] = [line for line in REFERENCE.read_text("utf-8").splitlines() if "`chatd_drops_total`" in line]
+    assert causes <= set(re.findall(r"`(\w+)`", row))

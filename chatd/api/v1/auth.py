@@ -11,6 +11,9 @@ from chatd.accounts.devices import Grant
 from chatd.api.exchange import client_address, json_response, nothing, read_body, speaker
 from chatd.api.services import Services
 
+AUTH_BLUEPRINT = "auth"
+"""What is refused in these routes counts as a refused login."""
+
 Title = Annotated[str, Meta(max_length=64, description="what the user calls this device")]
 
 
@@ -43,7 +46,7 @@ class PasswordRequest(msgspec.Struct, frozen=True):
 
 def auth_routes(services: Services) -> Blueprint:
     """Make the routes of `/v1/auth`."""
-    routes = Blueprint("auth", __name__, url_prefix="/v1/auth")
+    routes = Blueprint(AUTH_BLUEPRINT, __name__, url_prefix="/v1/auth")
     accounts = services.accounts
 
     def granted(grant: Grant, method: str) -> Response:

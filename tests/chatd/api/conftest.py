@@ -14,6 +14,7 @@ from chatd.accounts.tokens import Tokens
 from chatd.api.app import build_app
 from chatd.api.services import Services
 from chatd.config import Auth, Config, Limits
+from chatd.counters import Counters
 from protocol.names import DeviceId, UserId
 from tests.fakes.account_records import AccountRecords
 from tests.fakes.calm_realtime import CalmRealtime
@@ -48,7 +49,8 @@ def tokens(clock: HandClock) -> Tokens:
 @pytest.fixture
 def services(records: AccountRecords, realtime: CalmRealtime, tokens: Tokens, clock: HandClock) -> Services:
     accounts = Accounts(records.as_store(), tokens, RefreshTokens(SECRET), CONFIG.auth, clock)
-    return Services(CONFIG, accounts, tokens, realtime, records.as_store(), lambda: (b"up 1\n", "text/plain"))
+    metrics = (b"up 1\n", "text/plain")
+    return Services(CONFIG, accounts, tokens, realtime, records.as_store(), lambda: metrics, Counters())
 
 
 @pytest.fixture

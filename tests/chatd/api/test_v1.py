@@ -81,6 +81,23 @@ async def test_logins_and_refusals_are_counted(ask: Ask, services: Services) -> 
     assert services.counters.auth_failures == {"bad_token": 1, "wrong_credentials": 1}
 
 
+async def test_every_way_in_is_counted_with_its_causes(ask: Ask, services: Services) -> None:
+    alice = {"name": "alice", "password": "correct horse"}
+    _, grant = await ask("POST", "/v1/auth/register", alice)
+    await ask("POST", "/v1/auth/register", alice)
+    await ask("POST", "/v1/auth/register", {**alice, "name": "guest-me"})
+    await ask("POST", "/v1/auth/login", alice)
+    await ask("POST", "/v1/auth/refresh", {"refresh_token": grant["refresh_token"]})
+    await ask("POST", "/v1/auth/refresh", {"refresh_token": "x"})
+    for _ in range(7):
+        await ask("POST", "/v1/auth/login", {**alice, "password": "wrong"})
+    await ask("GET", "/v1/users/nobody")
+    assert services.counters.auth_successes == {"register": 1, "password": 1, "refresh": 1, "token": 1}
+    failures = services.counters.auth_failures
+    assert failures.pop("wrong_credentials") + failures.pop("rate_limited") == 7
+    assert failures == {"name_taken": 1, "bad_request": 1, "bad_token": 1}
+
+
 async def test_a_message_is_sent_and_read(ask: Ask, realtime: CalmRealtime) -> None:
     data = {"text": "häll\u00f6 \u0000", "n": [1, 2.5, None]}
     status, sent = await ask("POST", "/v1/channels/room:a/messages", {"key": "k1", "data": data})
