@@ -9,7 +9,7 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-from tests.web.node import Node
+from tests.system.process import NodeProcess
 from tests.web.window import Window
 
 PROGRAMS = {"chromium": "chromium", "chromedriver": "chromium-driver"}  # by the Debian package that has them
@@ -26,10 +26,10 @@ ARGUMENTS = (
     "--window-size=1200,900",
 )
 BROWSERS = 2
-SETTINGS = {
-    "CHATD_PRESENCE__GRACE_SECONDS": "0.2",
-    "CHATD_SERVER__DRAIN_SECONDS": "0.2",
-    "CHATD_LIMITS__HTTP_REQUESTS_BURST": "100000",  # the page is visited faster than any person does
+SETTINGS: dict[str, object] = {
+    "presence.grace_seconds": 0.2,
+    "server.drain_seconds": 0.2,
+    "limits.http_requests_burst": 100_000,  # the page is visited faster than any person does
 }
 
 OpenWindow = Callable[[], Window]
@@ -55,9 +55,9 @@ def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Chrome]]:
 
 
 @pytest.fixture(scope="session")
-def calm_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def calm_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """A running node for tests that only read its files."""
-    running = Node(tmp_path_factory.mktemp("calm") / "var", SETTINGS)
+    running = NodeProcess(tmp_path_factory.mktemp("calm"), SETTINGS)
     try:
         running.start()
         yield running
@@ -66,9 +66,9 @@ def calm_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+def node(tmp_path: Path) -> Iterator[NodeProcess]:
     """A running node with an empty store."""
-    running = Node(tmp_path / "var", SETTINGS)
+    running = NodeProcess(tmp_path, SETTINGS)
     try:
         running.start()
         yield running
@@ -77,9 +77,9 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 
 @pytest.fixture
-def windows(drivers: list[Chrome], node: Node) -> Iterator[list[Window]]:
+def windows(drivers: list[Chrome], node: NodeProcess) -> Iterator[list[Window]]:
     """A window in each browser. At the end no console may have an error in it."""
-    opened = [Window(driver, node.url) for driver in drivers]
+    opened = [Window(driver, f"{node.http_url}/") for driver in drivers]
     yield opened
     complaints = [complaint for window in opened for complaint in window.complaints()]
     for driver in drivers:

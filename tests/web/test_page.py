@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.web.node import Node
+from tests.system.process import NodeProcess
 from tests.web.window import Window
 
 pytestmark = [pytest.mark.browser, pytest.mark.system]
@@ -152,7 +152,7 @@ def test_logging_out_in_one_tab_logs_out_the_other(alice: Window) -> None:
 
 
 def test_what_was_said_is_there_after_a_crash_and_what_was_written_meanwhile_arrives(
-    alice: Window, bob: Window, node: Node
+    alice: Window, bob: Window, node: NodeProcess
 ) -> None:
     alice.start("dm", "bob")
     alice.say("before the crash")
@@ -173,7 +173,7 @@ def test_what_was_said_is_there_after_a_crash_and_what_was_written_meanwhile_arr
     _forgive_lost_connections(alice, bob)
 
 
-def test_a_message_written_offline_survives_a_reload(alice: Window, bob: Window, node: Node) -> None:
+def test_a_message_written_offline_survives_a_reload(alice: Window, bob: Window, node: NodeProcess) -> None:
     alice.start("dm", "bob")
     alice.say("one")
     alice.all_sent()
@@ -194,7 +194,7 @@ def test_a_message_written_offline_survives_a_reload(alice: Window, bob: Window,
     _forgive_lost_connections(alice, bob)
 
 
-def test_a_room_is_there_after_a_restart(alice: Window, node: Node) -> None:
+def test_a_room_is_there_after_a_restart(alice: Window, node: NodeProcess) -> None:
     alice.start("room", "garden")
     alice.say("tomatoes are ripe")
     alice.all_sent()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome
 
-from tests.web.node import Node
+from tests.system.process import NodeProcess
 from tests.web.window import Window
 
 pytestmark = [pytest.mark.browser, pytest.mark.system]
@@ -67,9 +67,9 @@ def run(window: Window, test: str) -> Any:
 
 
 @pytest.fixture
-def window(drivers: list[Chrome], calm_node: Node) -> Window:
+def window(drivers: list[Chrome], calm_node: NodeProcess) -> Window:
     """A window at the page's origin, where nobody is logged in."""
-    opened = Window(drivers[0], calm_node.url)
+    opened = Window(drivers[0], f"{calm_node.http_url}/")
     opened.visit()
     return opened
 
