@@ -7,12 +7,14 @@ repository says every key with its default, and a test holds the two equal.
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
+
+from chatd.networks import Networks
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 # What is larger is a mistake, and not every part could take it; infinity is no time to wait either.
@@ -55,6 +57,7 @@ class Server(Section, frozen=True, kw_only=True):
     var: str = "var"
     allowed_origins: tuple[str, ...] = ("same",)
     trusted_proxies: tuple[str, ...] = ()
+    metrics_from: tuple[str, ...] = ("127.0.0.0/8", "::1")
     proxy_protocol: bool = False
     drain_seconds: Pause = 10.0
     shutdown_seconds: Seconds = 25.0
@@ -337,6 +340,8 @@ def _check_across(config: Config) -> None:
     tls = config.server.tls
     if bool(tls.certificate) != bool(tls.key):
         raise ConfigError("server.tls: `certificate` and `key` are given together or not at all")
+    _check_networks("trusted_proxies", config.server.trusted_proxies)
+    _check_networks("metrics_from", [text for text in config.server.metrics_from if text != "*"])
     if not config.websocket.path.startswith("/"):
         raise ConfigError("websocket.path: begins with a slash")
     auth = config.auth
@@ -353,3 +358,10 @@ def _check_across(config: Config) -> None:
             raise ConfigError(f"namespaces.{name}.conflate: only for subscribed channels")
         if namespace.data_bytes > config.limits.message_bytes:
             raise ConfigError(f"namespaces.{name}.data_bytes: more than limits.message_bytes")
+
+
+def _check_networks(key: str, texts: Iterable[str]) -> None:
+    try:
+        Networks(texts)
+    except ValueError as error:
+        raise ConfigError(f"server.{key}: {error}") from error

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chatd.config import ConfigError
-
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from chatd.networks import Networks, parse_address, unmapped
 
 _V1_START = b"PROXY "
 _V1_MAX_BYTES = 107  # with the line's end; the specification, section 2.1
@@ -88,7 +87,7 @@ def _v1_address(word: bytes, version: int) -> str:
         raise ProxyError("a version 1 header has an address that is none") from None
     if address.version != version or b"%" in word:
         raise ProxyError("a version 1 header has an address of the other family")
-    return str(_unmapped(address))
+    return str(unmapped(address))
 
 
 def _v1_port(word: bytes) -> int:
@@ -129,7 +128,7 @@ def _v2_addresses(header: bytes, layout: tuple[int, int]) -> ProxyHeader:
     _check_tlvs(header, _V2_HEAD_BYTES + block)
     address = ipaddress.ip_address(header[_V2_HEAD_BYTES : _V2_HEAD_BYTES + width])
     (port,) = struct.unpack_from("!H", header, _V2_HEAD_BYTES + 2 * width)
-    return ProxyHeader(len(header), str(_unmapped(address)), port)
+    return ProxyHeader(len(header), str(unmapped(address)), port)
 
 
 def _check_tlvs(header: bytes, at: int) -> None:
@@ -189,17 +188,14 @@ class TrustedProxies:
         Raises:
             ConfigError: One of them is neither.
         """
-        self._networks = []
-        for text in networks:
-            try:
-                self._networks.append(ipaddress.ip_network(text))
-            except ValueError as error:
-                raise ConfigError(f"server.trusted_proxies: {text!r} is no address or network ({error})") from error
+        try:
+            self._networks = Networks(networks)
+        except ValueError as error:
+            raise ConfigError(f"server.trusted_proxies: {error}") from error
 
     def trusts(self, address: str) -> bool:
         """Tell whether this is a proxy that is believed."""
-        parsed = _parse_address(address)
-        return parsed is not None and any(parsed in network for network in self._networks)
+        return address in self._networks
 
     def client_address(self, peer: str, headers: Iterable[tuple[str, str]]) -> str:
         """Return the address of the client whose request came from `peer` with these headers.
@@ -261,17 +257,5 @@ def _hop_address(text: str) -> str | None:
     """Return the address in one entry of a list, which may have a port; None if there is none."""
     text = text.strip()
     with_port = _WITH_PORT.fullmatch(text)
-    address = _parse_address(text if with_port is None else with_port[1] or with_port[2] or "")
+    address = parse_address(text if with_port is None else with_port[1] or with_port[2] or "")
     return None if address is None else str(address)
-
-
-def _parse_address(text: str) -> _Address | None:
-    try:
-        return _unmapped(ipaddress.ip_address(text.partition("%")[0]))
-    except ValueError:
-        return None
-
-
-def _unmapped(address: _Address) -> _Address:
-    """Return the IPv4 address for one that is written as IPv6 (::ffff:…), as a dual-stack port sees it."""
-    return getattr(address, "ipv4_mapped", None) or address

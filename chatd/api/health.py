@@ -4,8 +4,10 @@ import trio
 from quart import Blueprint, Response
 from quart_schema import document_response, tag
 
+from chatd.api.exchange import client_address
 from chatd.api.problems import Problem, problem, problem_response
 from chatd.api.services import Services
+from chatd.networks import Networks
 from protocol.codes import ErrorCode
 from storage import StoreError
 
@@ -15,6 +17,9 @@ CHECK_SECONDS = 2.0
 def health_routes(services: Services) -> Blueprint:
     """Make the routes for orchestrators and Prometheus."""
     routes = Blueprint("health", __name__)
+    allowed = services.config.server.metrics_from
+    for_everybody = "*" in allowed
+    readers = Networks(text for text in allowed if text != "*")
 
     @routes.get("/healthz")
     @tag(["operation"])
@@ -39,8 +44,11 @@ def health_routes(services: Services) -> Blueprint:
 
     @routes.get("/metrics")
     @tag(["operation"])
+    @document_response(Problem, 403)
     async def metrics() -> Response:
-        """Give the numbers of this node in Prometheus' text format."""
+        """Give the numbers of this node in Prometheus' text format, to addresses of `server.metrics_from`."""
+        if not for_everybody and client_address() not in readers:
+            return problem_response(problem(ErrorCode.FORBIDDEN, "server.metrics_from does not name your address"))
         content, content_type = services.metrics()
         return Response(content, 200, {"Content-Type": content_type, "Cache-Control": "no-store"})
 

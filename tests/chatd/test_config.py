@@ -140,6 +140,8 @@ def test_a_value_out_of_range_is_named(file: Path, text: str, key: str) -> None:
         ('[auth]\njwks_url = "https://issuer.example"\nkey_file = "k"\nalgorithms = ["RS256"]', "auth"),
         ('[websocket]\npath = "v1/ws"', "websocket.path"),
         ("[namespaces.dm]\nconflate = true", "namespaces.dm.conflate"),
+        ('[server]\ntrusted_proxies = ["10.0.0.0/8", "proxy.example"]', "server.trusted_proxies: 'proxy.example'"),
+        ('[server]\nmetrics_from = ["10.0.0.1/8"]', "server.metrics_from: '10.0.0.1/8'"),
         ("[namespaces.room]\ndata_bytes = 65537", "namespaces.room.data_bytes"),
         ("[limits]\nmessage_bytes = 16383", "namespaces."),
     ],
@@ -165,6 +167,11 @@ def test_a_file_that_is_no_toml_or_cannot_be_read_is_named(file: Path, tmp_path:
         load(missing, {})
     with pytest.raises(ConfigError, match="directory"):
         load(tmp_path, {})
+
+
+def test_a_star_lets_everybody_read_the_metrics(file: Path) -> None:
+    file.write_text('[server]\nmetrics_from = ["*"]', "utf-8")
+    assert load(file, {}).server.metrics_from == ("*",)
 
 
 # Namespaces.

@@ -105,7 +105,7 @@ async def test_a_store_that_hangs_makes_the_node_unready(
 
 
 async def test_metrics_are_what_the_node_says(client: QuartClient) -> None:
-    response = await client.get("/metrics")
+    response = await client.get("/metrics", scope_base={"client": ("127.0.0.1", 1)})
     assert await response.get_data(as_text=False) == b"up 1\n"
     assert response.headers["Content-Type"] == "text/plain"
 

@@ -276,6 +276,14 @@ async def test_only_a_trusted_proxy_is_believed_about_an_address(app: QuartTrio)
             assert (await client.get("/address")).text == "127.0.0.2"
 
 
+async def test_metrics_are_for_the_addresses_that_may_read_them(app: QuartTrio) -> None:
+    proxy = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+    async with running(Site(app)) as site, httpx.AsyncClient(base_url=site.url, transport=proxy) as client:
+        assert (await client.get("/metrics", headers={"X-Forwarded-For": "::1"})).status_code == 200
+        refused = await client.get("/metrics", headers={"X-Forwarded-For": "192.0.2.9"})
+        assert (refused.status_code, refused.json()["code"]) == (403, ErrorCode.FORBIDDEN)
+
+
 @pytest.mark.parametrize("http2", [True, False])
 async def test_leaving_finishes_the_requests_under_way_even_without_a_window(
     app: QuartTrio, tmp_path: Path, slowly: Slowly, http2: bool
