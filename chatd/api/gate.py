@@ -7,6 +7,7 @@ import msgspec
 import trio
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope, Scope
 
+from chatd.api.pages import is_page_path
 from chatd.api.problems import Problem, problem, problem_headers
 from chatd.counters import Counters
 from chatd.limits import AddressLimiter
@@ -61,12 +62,13 @@ class Gate:
         peer, port = scope["client"] or ("", 0)
         headers = ((name.decode("latin1"), value.decode("latin1")) for name, value in scope["headers"])
         address = self._proxies.client_address(peer, headers)
-        refusal = self._limiter.request(address, trio.current_time())
+        path = _path(scope["path"])
+        is_page = path is not None and scope["method"] in ("GET", "HEAD") and is_page_path(path)
+        refusal = None if is_page else self._limiter.request(address, trio.current_time())
         if refusal is not None:
             reason = "more requests a second than the limits allow"
             await _answer(send, problem(ErrorCode.RATE_LIMITED, reason, refusal.retry_after))
             return
-        path = _path(scope["path"])
         if path is None:
             await _answer(send, problem(ErrorCode.BAD_REQUEST, "the request's target is no path"))
             return

@@ -24,6 +24,15 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
+def is_page_path(path: str) -> bool:
+    """Tell whether this is a file of the web app.
+
+    These do not count in the rate of requests: opening the page takes dozens of them, which come from memory and cost
+    next to nothing, and colleagues behind one address open it at the same time.
+    """
+    return path == "/" or path.startswith("/static/") or path == "/favicon.ico"
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     content: bytes

@@ -117,6 +117,7 @@ async def test_the_web_app_is_served_once_and_then_only_when_it_changed(client: 
     script = await client.get("/static/main.js")
     assert script.headers["Content-Type"].startswith("text/javascript")
     assert script.headers["X-Content-Type-Options"] == "nosniff"
+    assert script.headers["Cache-Control"] == page.headers["Cache-Control"] == "no-cache"
     again = await client.get("/static/main.js", headers={"If-None-Match": script.headers["ETag"]})
     assert again.status_code == 304
     assert await again.get_data(as_text=False) == b""

@@ -265,6 +265,18 @@ async def test_who_asks_too_often_is_told_when_to_come_back(app: QuartTrio) -> N
         assert site.counters.http_requests[429] == 1
 
 
+async def test_opening_the_page_does_not_use_up_the_rate_of_requests(services: Services, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<!doctype html>")
+    (tmp_path / "main.js").write_text("export const one = 1;")
+    site = Site(build_app(services, tmp_path), http_requests_per_second=0.001, http_requests_burst=1)
+    async with running(site), httpx.AsyncClient(base_url=site.url) as client:
+        for path in ["/", "/static/main.js", "/favicon.ico"] * 10:
+            assert (await client.get(path)).status_code == (404 if path == "/favicon.ico" else 200)
+        assert (await client.get("/healthz")).status_code == 200
+        for method, path in (("GET", "/healthz"), ("POST", "/static/main.js"), ("GET", "/staticfile")):
+            assert (await client.request(method, path)).status_code == 429, path
+
+
 async def test_only_a_trusted_proxy_is_believed_about_an_address(app: QuartTrio) -> None:
     forwarded = {"X-Forwarded-For": "192.0.2.9"}
     async with running(Site(app)) as site:
