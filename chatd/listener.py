@@ -160,6 +160,7 @@ class Listener:
             self._connections.cancel_scope.cancel()
 
     async def _accept_loop(self, sock: socket.socket, connections: trio.Nursery) -> None:
+        is_exhausted = False
         while True:
             await trio.lowlevel.wait_readable(sock)
             for _ in range(_ACCEPTS):
@@ -171,9 +172,12 @@ class Listener:
                     if error.errno in _GONE:
                         continue
                     # No file descriptors or memory: those who are connected go on, and some of them will leave.
-                    _log.error("cannot accept", error=str(error))
+                    if not is_exhausted:
+                        _log.error("cannot accept", error=str(error))
+                    is_exhausted = True
                     await trio.sleep(_EXHAUSTED_PAUSE_SECONDS)
                     break
+                is_exhausted = False
                 self._begin(accepted, address[0], address[1], connections)
             await trio.lowlevel.checkpoint()
 

@@ -1,10 +1,12 @@
 """`chatd serve`: run a node."""
 
+import resource
 import sys
 from functools import partial
 from pathlib import Path
 
 import click
+import structlog
 import trio
 
 from chatd import logs
@@ -12,6 +14,8 @@ from chatd.commands.options import config_option, config_or_exit, read_config
 from chatd.config import ConfigError
 from chatd.server import serve as serve_node
 from storage import StoreError
+
+_log = structlog.get_logger("server")
 
 
 @click.command()
@@ -24,6 +28,7 @@ def serve(path: Path | None) -> None:
     """
     config = config_or_exit(path)
     logs.configure(config.log)
+    _raise_open_files(config.limits.connections)
     try:
         trio.run(partial(serve_node, config, partial(read_config, path), _say_where))
     except ConfigError as error:
@@ -32,6 +37,17 @@ def serve(path: Path | None) -> None:
     except (StoreError, OSError) as error:
         click.echo(f"chatd: {error}", err=True)
         sys.exit(1)
+
+
+def _raise_open_files(connections: int) -> None:
+    """Let this process open as many files as its user may; each connection is one, and many systems begin with 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):  # macOS: no limit is more than the kernel takes
+        return
+    if most != resource.RLIM_INFINITY and most <= connections:
+        _log.warning("fewer open files than limits.connections", files=most, connections=connections)
 
 
 def _say_where(urls: list[str]) -> None:

@@ -1,6 +1,8 @@
 """The one port of a real node: what may come first on a connection, and what becomes of it."""
 
+import resource
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import httpx
 import msgspec
@@ -169,13 +171,14 @@ async def test_who_answers_no_ping_is_closed(node: NodeProcess) -> None:
 
 async def test_who_comes_too_often_is_told_when_to_come_back(start_node: StartNode) -> None:
     node = start_node({"limits.connects_per_second": 0.01, "limits.connects_burst": 3})
-    async with wire(node) as first, wire(node) as second, wire(node) as third, wire(node) as fourth:
+    async with wire(node) as first, wire(node) as second, wire(node) as third:
         assert (await first.get("/healthz")).status == 200
         assert (await second.upgrade()).status == 101
-        refused = await fourth.upgrade()
+        assert (await third.get("/healthz")).status == 200
+        async with wire(node) as fourth:
+            refused = await fourth.upgrade()
         assert (refused.status, refused.problem["code"]) == (429, ErrorCode.RATE_LIMITED)
         assert int(refused.headers["retry-after"]) > 50
-        assert (await third.get("/healthz")).status == 200
         metrics = numbers((await third.get("/metrics")).body.decode())
         assert metrics['chatd_connections_refused_total{limit="connects_per_second"}'] == 1
     assert "request refused address=127.0.0.1 status=429" in node.log
@@ -211,3 +214,21 @@ async def test_a_full_node_closes_what_comes_and_takes_others_again(start_node: 
                 await again.say(request("/healthz"))
                 if await again.hear_some():
                     return
+
+
+async def test_a_node_without_free_descriptors_serves_who_is_there_and_says_so_once(start_node: StartNode) -> None:
+    node = start_node()
+    soft, hard = resource.prlimit(node.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard
+    async with wire(node) as device, AsyncExitStack() as waiting:
+        await device.enter(node.token("alice"))
+        resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (node.descriptors() + 2, hard))
+        clients = [await waiting.enter_async_context(wire(node)) for _ in range(5)]
+        await trio.to_thread.run_sync(node.wait_for_log, "cannot accept .*Too many open files")
+        assert (await device.ask(type="ping"))["type"] == "ok"
+        resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        for client in clients:
+            assert (await client.get("/healthz")).status == 200
+    [line] = node.faults()
+    assert "cannot accept" in line
+    (node.directory / "log").write_text("")
