@@ -1,15 +1,15 @@
 """The configuration: a frozen tree with every default, and the loader that refuses what it does not know.
 
 Order of what counts: the defaults here, then the file, then the environment. A variable `CHATD_LIMITS__OUTBOX_BYTES=1`
-sets `limits.outbox_bytes`; its value is read as TOML, or as text where it is no TOML. `config.toml` at the top of the
-repository says every key with its default, and a test holds the two equal.
+sets `limits.outbox_bytes`; its value is read as TOML, or as text where it is no TOML or where text is wanted.
+`config.toml` at the top of the repository says every key with its default, and a test holds the two equal.
 """
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -292,7 +292,7 @@ def _namespaces(given: Any) -> dict[str, Namespace]:
     namespaces = dict(NAMESPACES)
     for name, table in given.items():
         if not _NAMESPACE.fullmatch(name):
-            raise ConfigError(f"namespaces.{name}: a name is a-z, then up to 31 of a-z 0-9 _")
+            raise ConfigError(f"namespaces.{_shown(name)}: a name is a-z, then up to 31 of a-z 0-9 _")
         if not isinstance(table, dict):
             raise ConfigError(f"namespaces.{name}: expected a table")
         start = msgspec.to_builtins(NAMESPACES[name]) if name in NAMESPACES else {}
@@ -301,38 +301,81 @@ def _namespaces(given: Any) -> dict[str, Namespace]:
 
 
 def _convert(tree: dict[str, Any], section: type[_S], place: str) -> _S:
+    _refuse_unknown(tree, section, place)
     try:
         return msgspec.convert(tree, section)
     except msgspec.ValidationError as error:
-        raise ConfigError(_one_line(error, place)) from error
+        raise ConfigError(_one_line(error, section, place)) from error
+
+
+def _refuse_unknown(tree: dict[str, Any], section: type[Section], place: str) -> None:
+    fields = _fields(section)
+    for key, value in tree.items():
+        name = f"{place}.{_shown(key)}".lstrip(".")
+        if key not in fields:
+            raise ConfigError(f"{name}: unknown key")
+        kind = fields[key]
+        if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Section):
+            _refuse_unknown(value, kind, name)
+
+
+def _fields(kind: object) -> dict[str, Any]:
+    """Return the types of a table's keys; none if it is no table."""
+    if not isinstance(kind, type) or not issubclass(kind, Section):
+        return {}
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+
+def _shown(key: str) -> str:
+    """Return a key as it can stand in a line: quoted if it is more than letters, digits, `_` and `-`."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else repr(key)
 
 
 def _override(tree: dict[str, Any], name: str, text: str) -> None:
-    *tables, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+    *tables, key = path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+    if not all(path):
+        raise ConfigError(f"{_shown(name)}: names no key")
     at = tree
     for table in tables:
         at = at.setdefault(table, {})
         if not isinstance(at, dict):
-            raise ConfigError(f"{name}: {table} is not a table")
+            raise ConfigError(f"{_shown(name)}: {_shown(table)} is not a table")
     try:
         text.encode()
-        at[key] = tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
+        # Where text is wanted, what looks like a number or a date is text too.
+        at[key] = text if _type_of(path) is str and not isinstance(value, str) else value
     except tomllib.TOMLDecodeError:
         at[key] = text
     except UnicodeEncodeError as error:
-        raise ConfigError(f"{name}: is not UTF-8") from error
+        raise ConfigError(f"{_shown(name)}: is not UTF-8") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{name}: {error}") from error
+        raise ConfigError(f"{_shown(name)}: {error}") from error
 
 
-def _one_line(error: msgspec.ValidationError, place: str) -> str:
+def _type_of(path: Sequence[str], section: type[Section] = Config) -> object:
+    """Return the type of a key; None if there is no such key."""
+    if section is Config and path[0] == "namespaces":
+        path, section = path[2:], Namespace
+    kind: object = section
+    for name in path:
+        kind = _fields(kind).get(name)
+    return kind
+
+
+_NO_CHOICE = "Invalid enum value "
+
+
+def _one_line(error: msgspec.ValidationError, section: type[Section], place: str) -> str:
     """Turn msgspec's words into one line that begins with the key."""
-    text, _, inner = str(error).partition(" - at `")
-    key = ".".join(part for part in (place, inner.rstrip("`").removeprefix("$").lstrip(".")) if part)
-    if text.startswith("Object contains unknown field"):
-        unknown = text.split("`")[1]
-        return f"{key}.{unknown}: unknown key".lstrip(".")
-    return f"{key or 'configuration'}: {text[0].lower()}{text[1:]}"
+    text, _, inner = str(error).rpartition(" - at `$.")
+    inner = inner.rstrip("`")
+    key = f"{place}.{inner}".lstrip(".")
+    if text.startswith(_NO_CHOICE):
+        kind = _type_of(inner.partition("[")[0].split("."), section)
+        choices = get_args(get_args(kind)[0]) or get_args(kind)  # of a list: those of its items
+        return f"{key}: {text.removeprefix(_NO_CHOICE)} is none of {', '.join(choices)}"
+    return f"{key}: {text[0].lower()}{text[1:]}"
 
 
 def _check_across(config: Config) -> None:

@@ -3,12 +3,12 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from chatd.config import NAMESPACES, Config, ConfigError, Namespace, load
+from chatd.config import NAMESPACES, Algorithm, Config, ConfigError, Namespace, load
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"
 
@@ -76,6 +76,9 @@ def test_a_key_that_is_given_counts_and_all_others_keep_their_default(file: Path
         ("[server.tls]\ncert = 1", "server.tls.cert"),
         ("[namespaces.dm]\necko = true", "namespaces.dm.ecko"),
         ("[namespaces.mine]\necko = true", "namespaces.mine.ecko"),
+        ('"a\\nb" = 1', r"'a\nb'"),
+        ('[server]\n"a`b` - at `$.c" = 1', "server.'a`b` - at `$.c'"),
+        ('[server.tls]\n"" = 1', "server.tls.''"),
     ],
 )
 def test_an_unknown_key_is_named_at_every_level(file: Path, text: str, key: str) -> None:
@@ -122,10 +125,35 @@ def test_a_value_of_the_wrong_type_is_named(file: Path, text: str, key: str) -> 
         ('[auth]\nalgorithms = ["none"]', "auth.algorithms[0]"),
         ('[namespaces.dm]\nread = "everybody"', "namespaces.dm.read"),
         ("[namespaces.dm]\nmembers = 0", "namespaces.dm.members"),
+        ("[server]\ndrain_seconds = nan", "server.drain_seconds"),
+        ("[server]\nshutdown_seconds = inf", "server.shutdown_seconds"),
+        ("[server]\nshutdown_seconds = -inf", "server.shutdown_seconds"),
+        ("[limits]\nmessages_per_second = nan", "limits.messages_per_second"),
+        ("[presence]\ngrace_seconds = inf", "presence.grace_seconds"),
     ],
 )
 def test_a_value_out_of_range_is_named(file: Path, text: str, key: str) -> None:
     assert error_of(file, text).startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[log]\nlevel = "loud"', "log.level: 'loud' is none of debug, info, warning, error"),
+        ('[broker]\nkind = "a\\nb"', r"broker.kind: 'a\nb' is none of memory"),
+        ('[log]\nformat = "x - at `$.y`"', "log.format: 'x - at `$.y`' is none of console, json"),
+        (
+            '[auth]\nalgorithms = ["RS256", "none"]',
+            f"auth.algorithms[1]: 'none' is none of {', '.join(get_args(Algorithm))}",
+        ),
+        (
+            '[namespaces.dm]\nread = "everybody"',
+            "namespaces.dm.read: 'everybody' is none of nobody, backend, owner, members, users, anyone",
+        ),
+    ],
+)
+def test_a_value_that_is_no_choice_is_told_the_choices(file: Path, text: str, line: str) -> None:
+    assert error_of(file, text) == line
 
 
 @pytest.mark.parametrize(
@@ -150,7 +178,7 @@ def test_keys_that_contradict_each_other_are_named(file: Path, text: str, key: s
     assert error_of(file, text).startswith(key)
 
 
-@pytest.mark.parametrize("name", ["DM", "1st", "_x", "a-b", "é", "x" * 33, '""'])
+@pytest.mark.parametrize("name", ["DM", "1st", "_x", "a-b", "é", "x" * 33, '""', r"a\nb", "`"])
 def test_a_namespace_with_a_bad_name_is_refused(file: Path, name: str) -> None:
     quoted = name if name == '""' else f'"{name}"'
     assert error_of(file, f"[namespaces.{quoted}]\necho = true").startswith("namespaces.")
@@ -224,6 +252,18 @@ def test_the_environment_counts_over_the_file(file: Path) -> None:
 @pytest.mark.parametrize("text", ["0.0.0.0", "::", "/srv/chat d", '"quoted"', "chat.example"])
 def test_a_value_that_is_no_toml_is_text(text: str) -> None:
     assert load(None, {"CHATD_SERVER__HOST": text}).server.host == text.strip('"')
+
+
+@pytest.mark.parametrize("text", ["1", "1.50", "true", "2026-01-01", "[1]", "inf"])
+def test_a_key_that_wants_text_takes_what_looks_like_something_else(text: str) -> None:
+    environment = {"CHATD_AUTH__ISSUER": text, "CHATD_SERVER__TLS__CERTIFICATE": text, "CHATD_SERVER__TLS__KEY": text}
+    config = load(None, environment)
+    assert (config.auth.issuer, config.server.tls.key) == (text, text)
+
+
+@pytest.mark.parametrize("name", ["CHATD_", "CHATD___", "CHATD_LIMITS__", "CHATD___PORT", "CHATD_A____B"])
+def test_a_variable_without_a_key_is_named(name: str) -> None:
+    assert error_of(None, environment={name: "x"}) == f"{name}: names no key"
 
 
 @pytest.mark.parametrize(
