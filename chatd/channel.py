@@ -71,8 +71,10 @@ def send_out(channel: Channel, events: list[Outgoing], format_: Format, readers:
     ]
     data = frames[0] if len(frames) == 1 else b"".join(frames)
     if channel.namespace.conflate:
-        _send_newest(channel.name, data, readers)
-        return len(data) * len(readers)
+        [(_, origin)] = events  # `take` has left the newest one
+        others = [reader for reader in readers if reader.id != origin] if origin else readers
+        _send_newest(channel.name, data, others)
+        return len(data) * len(others)
     origins = {origin for _, origin in events if origin}
     if not origins:
         return _send_to_all(data, readers)

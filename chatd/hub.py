@@ -1,15 +1,18 @@
 """This node's sessions, by user and by subscribed channel; takes events out to them, one turn at a time.
 
 Theory of operation. Whoever has something for a channel or a session says so with `deliver` or `Session.write`, and
-goes on; nothing is sent yet. The first one of a turn wakes the hub's task, which trio runs in the next pass of its
-scheduler, after every other task of this one. It then sends what the turn brought: a channel's events as one write to
-each reader, a session's own answers as one write. So ten publishers and their acks cost a reader one write.
+goes on; nothing is sent yet. A turn is one pass of trio's scheduler over all tasks that can run. When it is over,
+before trio looks for events again, what the turn brought is sent: a channel's events as one write to each reader, a
+session's own answers as one write. So ten publishers and their acks cost a reader one write, and no task is woken for
+it. A channel with very many readers is sent by the hub's own task, in slices, so that others get their turn.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+import structlog
 import trio
 from trio.lowlevel import Abort, Task
 
@@ -26,6 +29,8 @@ from protocol.format import Format
 from protocol.messages import Event
 from protocol.names import ChannelName, DeviceId, UserId
 from storage.records import StoredMessage
+
+_log = structlog.get_logger("hub")
 
 
 class User:
@@ -55,6 +60,17 @@ class Observer(Protocol):
         """A session of the user stopped reading a channel."""
 
 
+class TurnEnd(trio.abc.Instrument):
+    """Tells a hub that the turn is over: trio has run every task that could run, and looks for events next."""
+
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
+
+    def before_io_wait(self, timeout: float) -> None:
+        """Send what the turn brought. Called by trio between any two turns."""
+        self._hub.end_turn()
+
+
 class Hub:
     """Holds every session of this node. All methods but `run` and `wait_empty` return at once."""
 
@@ -77,8 +93,9 @@ class Hub:
         self._clock = clock  # Unix seconds
         self._held: list[Session] = []
         self._dirty: list[Channel] = []
+        self._large: deque[Channel] = deque()
         self._task: Task | None = None
-        self._awake = False
+        self._turn_end = TurnEnd(self)
         self._subscriptions = 0
         self._emptied: trio.Event | None = None
 
@@ -185,9 +202,11 @@ class Hub:
         if channel is None:
             return
         if not channel.pending:
-            self._dirty.append(channel)
-            if not self._awake:
-                self.wake()
+            if len(channel) <= self.settings.config.broker.fanout_slice:
+                self._dirty.append(channel)
+            else:
+                self._large.append(channel)
+                self._wake()
         channel.pending.append((event, origin))
 
     def deliver_to(self, users: Iterable[UserId], event: Event | StoredMessage, origin: str = "") -> None:
@@ -202,7 +221,7 @@ class Hub:
                 if session.id == origin:
                     continue
                 if session.early is not None and isinstance(event, StoredMessage):
-                    session.early.append(event)
+                    session.keep_early(event)
                     continue
                 data = frames.get(session.format)
                 if data is None:
@@ -218,29 +237,39 @@ class Hub:
     def hold(self, session: Session) -> None:
         """Write what the session holds when the turn is over."""
         self._held.append(session)
-        if not self._awake:
-            self.wake()
-
-    def wake(self) -> None:
-        """Let `run` send what waits, after all tasks of this turn had theirs."""
-        self._awake = True
-        if self._task is not None:
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
 
     async def run(self) -> None:
         """Send out what each turn brings, until cancelled."""
-        while True:
-            if not self._awake:
+        trio.lowlevel.add_instrument(self._turn_end)
+        try:
+            while True:
+                while self._large:
+                    await self._send_large(self._large.popleft())
                 await self._sleep()
-            self._awake = False
+        finally:
+            trio.lowlevel.remove_instrument(self._turn_end)
+
+    def end_turn(self) -> None:
+        """Send what the turn brought. What fails in one channel or session stays there."""
+        while self._dirty or self._held:
             dirty, self._dirty = self._dirty, []
             for channel in dirty:
-                if self._begin(channel):
-                    await self._send_slices(channel)
+                try:
+                    self._begin(channel)
+                except Exception:
+                    _log.exception("channel failed", channel=channel.name)
             held, self._held = self._held, []
             for session in held:
-                session.flush()
+                try:
+                    session.flush()
+                except Exception:
+                    _log.exception("session failed", session=session.id)
+                    session.lose()
+
+    def _wake(self) -> None:
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
 
     async def _sleep(self) -> None:
         self._task = trio.lowlevel.current_task()
@@ -251,11 +280,11 @@ class Hub:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def _begin(self, channel: Channel) -> bool:
-        """Send a channel's turn to its readers; of very many only the first, then tell that slices are left."""
+    def _begin(self, channel: Channel) -> None:
+        """Send a channel's turn to its readers, or cut it into slices when they are very many."""
         events = channel.take()
         if not events:
-            return False
+            return
         size = self.settings.config.broker.fanout_slice
         total = 0
         for format_, sessions in list(channel.readers.items()):
@@ -273,14 +302,14 @@ class Hub:
             self.counters.delivery.observe(max(0.0, self._clock() - messages[0].at / 1000), len(messages))
         if not total:
             self._forget_if_empty(channel)
-        return bool(channel.slices)
 
-    async def _send_slices(self, channel: Channel) -> None:
-        """Send the rest of a channel's turn, with pauses for other work.
+    async def _send_large(self, channel: Channel) -> None:
+        """Send a large channel's turn, with pauses for other work.
 
         Who joins during a pause makes the rest go out at once (`subscribe`), so nobody gets a message twice or out
         of order; new messages wait for the next round.
         """
+        self._begin(channel)
         while channel.slices:
             self._send_slice(channel)
             if channel.slices:

@@ -80,12 +80,12 @@ class Keepalive:
         elif session.outbox_bytes and self._has_stalled(session, now):
             self._hub.counters.drops["stalled"] += 1
             session.close(CloseCode.SLOW, "nothing was read for too long")
-        elif not session.heard:
+        elif not session.heard and not session.outbox_bytes:
             # There was a ping a whole period ago, and not even its pong came.
             session.close(CloseCode.NO_PONG, "nothing was heard for a whole keepalive period")
         else:
             session.heard = False
-            session.send(PING_FRAME)
+            session.write(PING_FRAME)
 
     def _has_stalled(self, session: Session, now: float) -> bool:
         if session.stalled_since is None:

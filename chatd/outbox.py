@@ -24,19 +24,25 @@ class _Entry:
 
 
 class Outbox:
-    """A queue of frames behind the rest of one that was sent in part."""
+    """A queue of frames behind what is being sent.
 
-    __slots__ = ("_entries", "_head", "_limit", "_newest", "size")
+    The limit is on what is queued. What is being sent was one write already: answers that the client asked for, and
+    the session asks for no more of them until it has read these.
+    """
+
+    __slots__ = ("_entries", "_head", "_limit", "_newest", "_queued")
 
     def __init__(self, limit: int, rest: bytes) -> None:
         self._limit = limit
         self._head = memoryview(rest)
         self._entries: deque[_Entry] = deque()
         self._newest: dict[str, _Entry] = {}
-        self.size = len(rest)
+        self._queued = 0
 
-    def __bool__(self) -> bool:
-        return self.size > 0
+    @property
+    def size(self) -> int:
+        """How many bytes wait, those being sent among them."""
+        return len(self._head) + self._queued
 
     def put(self, data: bytes) -> None:
         """Queue frames.
@@ -44,10 +50,15 @@ class Outbox:
         Raises:
             OutboxFull: They do not fit; the outbox is as before.
         """
-        if self.size + len(data) > self._limit:
+        if self._queued + len(data) > self._limit:
             raise OutboxFull
         self._entries.append(_Entry(data, None))
-        self.size += len(data)
+        self._queued += len(data)
+
+    def add(self, data: bytes) -> None:
+        """Queue frames whatever the limit: answers, which somebody else bounds."""
+        self._entries.append(_Entry(data, None))
+        self._queued += len(data)
 
     def put_newest(self, data: bytes, topic: str) -> bool:
         """Queue frames of which only the newest of a topic counts; tell whether they replaced waiting ones.
@@ -56,10 +67,10 @@ class Outbox:
             OutboxFull: They do not fit; the outbox is as before.
         """
         waiting = self._newest.get(topic)
-        size = self.size + len(data) - (len(waiting.data) if waiting else 0)
-        if size > self._limit:
+        queued = self._queued + len(data) - (len(waiting.data) if waiting else 0)
+        if queued > self._limit:
             raise OutboxFull
-        self.size = size
+        self._queued = queued
         if waiting is not None:
             waiting.data = data
             return True
@@ -71,7 +82,7 @@ class Outbox:
         """Forget every frame of which nothing was sent yet; the rest of a half-sent one stays."""
         self._entries.clear()
         self._newest.clear()
-        self.size = len(self._head)
+        self._queued = 0
 
     def peek(self) -> memoryview:
         """Return the bytes to send next; empty when nothing waits."""
@@ -82,7 +93,6 @@ class Outbox:
     def sent(self, count: int) -> None:
         """Drop that many bytes from the front, which the socket took."""
         self._head = self._head[count:]
-        self.size -= count
 
     def _take_chunk(self) -> list[bytes]:
         chunk: list[bytes] = []
@@ -93,4 +103,5 @@ class Outbox:
                 del self._newest[entry.topic]
             chunk.append(entry.data)
             size += len(entry.data)
+        self._queued -= size
         return chunk

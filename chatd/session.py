@@ -17,6 +17,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+import trio
+
 from chatd.accounts.principal import Principal
 from chatd.limits import TokenBucket
 from chatd.link import Link
@@ -62,6 +64,7 @@ class Session:
         "_held",
         "_outbox",
         "_reader",
+        "_room",
         "bucket",
         "close_code",
         "early",
@@ -101,6 +104,7 @@ class Session:
         self.send: Callable[[bytes], int] = link.send
         self._held: list[bytes] | None = None
         self._outbox: Outbox | None = None
+        self._room: trio.Event | None = None  # what the session's own task waits for until its answers were read
         self._reader = reader
         self._format_opcode = format_.codec.opcode
 
@@ -155,6 +159,7 @@ class Session:
                     await handlers.send(self, sends)
                     sends = []
                 await handlers.handle(self, command)
+                await self._make_room()
             elif opcode == Opcode.PING:
                 if self.state is not State.CLOSING:  # nothing follows a close frame (RFC 6455 section 5.5.1)
                     self.write(server_frame(Opcode.PONG, payload))
@@ -172,6 +177,18 @@ class Session:
         if broken is not None:
             self.close(broken.code, broken.reason)
         return True
+
+    async def _make_room(self) -> None:
+        """Let the client read its answers before it gets more of them, so that it cannot ask for more than it takes.
+
+        If it takes nothing for `websocket.stall_seconds`, the keepalive ends the session.
+        """
+        limit = self.hub.settings.limits.outbox_bytes
+        if self._held is not None and sum(map(len, self._held)) > limit:
+            self.flush()
+        while self.outbox_bytes > limit and self.is_open:
+            self._room = trio.Event()
+            await self._room.wait()
 
     def _new_bucket(self) -> TokenBucket:
         """Make the bucket that this session's commands pass, when the first one comes."""
@@ -213,7 +230,7 @@ class Session:
         if self.state is State.CLOSING:
             return  # nothing follows a close frame (RFC 6455 section 5.5.1)
         frame = self.format.frame
-        self.write(frame(events[0]) if len(events) == 1 else b"".join([frame(event) for event in events]))
+        self._say(frame(events[0]) if len(events) == 1 else b"".join([frame(event) for event in events]))
 
     def reply_error(self, command_id: int, code: ErrorCode, reason: str, retry_after: float | None = None) -> None:
         """Refuse a command."""
@@ -221,28 +238,50 @@ class Session:
         self.reply(Error(id=command_id, code=code, reason=reason, retry_after=retry_after))
 
     def write(self, frame: bytes) -> None:
-        """Send a frame at the end of this turn."""
-        if self._held is None and self._outbox is None and self.state is not State.CLOSED:
-            self._held = [frame]
-            self.send = self._hold
-            self.hub.hold(self)
+        """Send a frame that nobody here asked for at the end of this turn; too many of them cut the session off."""
+        if self._outbox is None:
+            self._say(frame)
         else:
             self.send(frame)
+
+    def _say(self, frames: bytes) -> None:
+        """Send answers and the like at the end of this turn, however much waits: `_make_room` bounds them."""
+        if self._held is not None:
+            self._held.append(frames)
+        elif self._outbox is not None:
+            self._outbox.add(frames)
+        elif self.state is not State.CLOSED:
+            self._held = [frames]
+            self.send = self._hold
+            self.hub.hold(self)
 
     def begin_resume(self) -> list[StoredMessage]:
         """Hold back everything until `end_resume`; return the list in which member channels' messages gather."""
         self.early = []
         self._held = []
-        self.send = self._hold
+        self.send = self._hold_early
         return self.early
+
+    def keep_early(self, message: StoredMessage) -> None:
+        """Keep a member channel's message that came while cursors are resumed."""
+        if self.early is not None:
+            self.early.append(message)
+            self._check_early(len(self.early))
 
     def end_resume(self, first: list[Event]) -> None:
         """Send these events, then what was held back, and go on as usual."""
         self.early = None
         if self._held is None:
             return  # the session was lost meanwhile
+        self.send = self._hold
         self._held[:0] = [self.format.frame(event) for event in first]
         self.hub.hold(self)
+
+    def _check_early(self, count: int) -> None:
+        """Bound what gathers while cursors are resumed."""
+        if count > self.hub.settings.limits.recover_messages:
+            self.hub.counters.drops["slow"] += 1
+            self.close(CloseCode.SLOW, "too much came while the cursors were resumed: come back with them")
 
     def flush(self) -> None:
         """Write what this turn held back. Called by the hub when the turn is over."""
@@ -291,8 +330,9 @@ class Session:
         self.close_code = code
         self.hub.leave(self)
         # 1005 and the like are for a program's own use, they never go on the wire (RFC 6455 section 7.4.1).
-        self.write(server_frame(Opcode.CLOSE, close_payload(code, reason)))
+        self._say(server_frame(Opcode.CLOSE, close_payload(code, reason)))
         self.hub.closing(self)
+        self._let_go_on()
 
     def lose(self) -> None:
         """End at once: the connection is broken or the other side is not there any more."""
@@ -307,12 +347,25 @@ class Session:
         self.link.quiet()
         self.hub.slow_sessions.discard(self)
         self.link.shut()
+        self._let_go_on()
+
+    def _let_go_on(self) -> None:
+        """Wake the session's own task if it waits for room."""
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     # What `send` is at the moment.
 
     def _hold(self, data: bytes) -> int:
         if self._held is not None:
             self._held.append(data)
+        return len(data)
+
+    def _hold_early(self, data: bytes) -> int:
+        if self._held is not None:
+            self._held.append(data)
+            self._check_early(len(self._held))
         return len(data)
 
     def _queue(self, data: bytes) -> int:
@@ -337,6 +390,8 @@ class Session:
                 outbox.sent(send(data))
                 self.stalled_since = None
         except BlockingIOError:
+            if outbox.size <= self.hub.settings.limits.outbox_bytes:
+                self._let_go_on()
             return
         except OSError:
             self.lose()
@@ -347,6 +402,7 @@ class Session:
             self.send = self.link.send
         self.link.quiet()
         self.hub.slow_sessions.discard(self)
+        self._let_go_on()
 
     def _cut_off(self) -> None:
         """The outbox is full: throw away what waits and say goodbye behind the frame that is half sent."""

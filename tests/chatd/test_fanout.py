@@ -1,5 +1,6 @@
 """Sending out: subscribed and member channels, several devices, slow readers, conflation, order."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import pytest
 import trio
 
 from chatd.config import NAMESPACES, Config
+from chatd.session import PING_FRAME
 from protocol.codec import JSON, MSGPACK
 from protocol.codes import CloseCode, ErrorCode
+from protocol.frames import Opcode, client_frame
 from protocol.messages import PresenceChanged
 from protocol.names import ChannelName, UserId
-from tests.rig.node import Device, Rig, changed, running_node
+from tests.rig.node import MASK, Device, Rig, changed, running_node
 
 
 def send(channel: str, key: str, **data: Any) -> dict[str, Any]:
@@ -228,3 +231,41 @@ async def test_json_and_msgpack_sessions_of_one_user_share_a_direct_chat(rig: Ri
     assert page["messages"][0]["data"] == {"raw": "AP8=", "f": 1.5}
     page = await alice.ask(type="history", channel="dm:alice:bob")
     assert page["messages"][0]["data"] == {"raw": b"\x00\xff", "f": 1.5}
+
+
+async def test_a_ping_that_the_socket_refuses_waits_like_everything_else(tmp_path: Path) -> None:
+    websocket = msgspec.structs.replace(Config().websocket, ping_seconds=0.1)
+    async with running_node(tmp_path, quiet_rooms(websocket=websocket)) as rig:
+        full, other = await rig.enter("full", send_buffer=2048), await rig.enter("other")
+        with contextlib.suppress(BlockingIOError):
+            while True:  # the session does not know yet that its socket takes nothing any more
+                full.session.link.send(PING_FRAME * 100)
+        for _ in range(2):
+            assert await other.next_frame() == (Opcode.PING, b"")
+            await other.write(client_frame(Opcode.PONG, b"", MASK))
+        await other.silence()
+
+
+async def test_a_client_gets_all_it_asked_for_however_slowly_it_reads(tmp_path: Path) -> None:
+    limits = msgspec.structs.replace(Config().limits, outbox_bytes=20_000, commands_burst=10_000, messages_burst=10_000)
+    async with running_node(tmp_path, quiet_rooms(limits=limits)) as rig:
+        writer, slow = await rig.enter("writer"), await rig.enter("slow", send_buffer=2048)
+        for number in range(50):
+            await writer.ask(**send("room:a", str(number), text="x" * 1000))
+        ids = await slow.say(*({"type": "history", "channel": "room:a"} for _ in range(20)))
+        await trio.testing.wait_all_tasks_blocked()
+        # It is not read from any further while its answers wait, so they stay few.
+        assert 0 < slow.session.outbox_bytes < 200_000
+        answers = [await slow.hear() for _ in ids]
+        assert [answer["id"] for answer in answers] == ids
+        assert all(len(answer["messages"]) == 50 for answer in answers)
+        await slow.silence()
+
+
+async def test_a_thing_that_moves_does_not_get_its_own_position_back(rig: Rig) -> None:
+    car, viewer = await rig.enter("car"), await rig.enter("viewer")
+    for device in (car, viewer):
+        await device.ask(type="subscribe", channel="track:car")
+    await car.ask(**send("track:car", "k", lat=1))
+    assert (await viewer.hear())["data"] == {"lat": 1}
+    await car.silence()

@@ -22,12 +22,11 @@ def test_what_is_put_comes_out_in_order_behind_the_rest_of_what_was_half_sent() 
     outbox.put(b"two")
     assert outbox.size == 12
     assert drained(outbox) == b"rest,one,two"
-    assert not outbox
     assert outbox.size == 0
 
 
 def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:
-    outbox = Outbox(10, b"12345")
+    outbox = Outbox(5, b"12345")  # what is being sent does not count
     outbox.put(b"678")
     with pytest.raises(OutboxFull):
         outbox.put(b"9ab")
@@ -94,3 +93,13 @@ def test_size_is_what_waits_whatever_is_put_and_taken(puts: list[tuple[bytes, st
         assert 0 <= outbox.size <= 300
     waiting = outbox.size
     assert len(drained(outbox, step)) == waiting
+
+
+def test_answers_are_taken_however_much_waits() -> None:
+    outbox = Outbox(10, b"")
+    outbox.put(b"0123456789")
+    outbox.add(b"answer")
+    assert outbox.size == 16
+    with pytest.raises(OutboxFull):
+        outbox.put(b"x")
+    assert drained(outbox) == b"0123456789answer"
