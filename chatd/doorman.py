@@ -88,9 +88,10 @@ class Doorman:
             with trio.fail_after(self._settings.config.server.tls.handshake_seconds):
                 alpn = await link.handshake()
             if alpn == "h2":
-                with trio.fail_after(limits.head_seconds):
+                data = b""
+                with trio.move_on_after(limits.head_seconds):
                     data = await link.receive()
-                return Arrival(None, data, b"", alpn)
+                return Arrival(None, data, b"", alpn)  # a client that said nothing gets HTTP/2's own goodbye
             with trio.fail_after(limits.head_seconds if refusal is None else _REFUSED_SECONDS):
                 data, end = await self._read_head(link)
             head = parse_head(data[:end])
