@@ -1,6 +1,6 @@
 """What chatd asks of a store: history, accounts, devices, members, last seen.
 
-Adapters: `storage.sqlite` for one node, `storage.cassandra` for many. Every adapter passes tests/contracts/store.py.
+Adapters: `storage.sqlite` for one node. Every adapter passes tests/contracts/store.py.
 
 Errors:
 
