@@ -18,7 +18,7 @@ from chatd.reading import Reading, within
 from chatd.rights import Denied, Directory
 from chatd.session import Session, State
 from protocol.codes import CloseCode, ErrorCode
-from protocol.messages import Connect, Connected, Cursor, Ok, Refresh, Resumed, Unsubscribed
+from protocol.messages import Connect, Connected, Cursor, Refresh, Refreshed, Resumed, Unsubscribed
 from protocol.names import ChannelName
 from storage import StoreError
 
@@ -102,7 +102,7 @@ class Greeting:
             raise Denied(ErrorCode.BAD_TOKEN, "the token is another user's or device's")
         session.principal = newer
         session.expires_at = newer.expires_at
-        session.reply(Ok(id=command.id))
+        session.reply(Refreshed(id=command.id, expires=_milliseconds(newer.expires_at)))
 
     async def _verify(self, token: str, device: str) -> Principal:
         counters = self._hub.counters
@@ -141,7 +141,7 @@ class Greeting:
             session=session.id,
             time=int(self._clock() * 1000),
             ping_seconds=self._hub.settings.config.websocket.ping_seconds,
-            expires=principal.expires_at * 1000 if principal.expires_at is not None else None,
+            expires=_milliseconds(principal.expires_at),
             resumed={
                 name: Resumed(
                     epoch=recovery.epoch,
@@ -152,3 +152,7 @@ class Greeting:
                 for name, recovery in resumed.items()
             },
         )
+
+
+def _milliseconds(seconds: int | None) -> int | None:
+    return None if seconds is None else seconds * 1000

@@ -166,10 +166,15 @@ class Client:
         """Take users out of a channel. Not repeated when the connection ends."""
         await self._call({"type": "remove", "channel": channel, "users": list(users)}, repeat=False)
 
-    async def refresh(self, token: str) -> None:
-        """Show the server a newer token; for clients that were given a text and no provider."""
-        await self._call({"type": "refresh", "token": token})
+    async def refresh(self, token: str) -> int | None:
+        """Show the server a newer token; for clients that were given a text and no provider.
+
+        Returns when the token's time is over, by the server's clock (see `Session.expires`).
+        """
+        answer = await self._call({"type": "refresh", "token": token})
         self._link.use_token(token)
+        expires: int | None = answer.get("expires")
+        return expires
 
     async def ping(self) -> float:
         """Return the seconds that a command and its answer take."""

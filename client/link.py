@@ -225,8 +225,8 @@ class Link:
             self.delivery.begin_catch_up(max(0, self._heard_until - SINCE_MARGIN_MS), answer["resumed"])
         if self.is_away:
             connection.begin({"type": "status", "state": "away"}, lambda _answer: None)
-        if self.session.expires is not None and not isinstance(self._token, str):
-            nursery.start_soon(self._renew, connection, (self.session.expires - answer["time"]) / 1000)
+        if not isinstance(self._token, str):
+            nursery.start_soon(self._renew, connection, self.session.expires)
         self.connection = connection
         self.sender.use(connection)
         self._notify()
@@ -295,19 +295,22 @@ class Link:
         self._is_given_up = True
         await socket.close(1000, 0.0)
 
-    async def _renew(self, connection: Connection, life_seconds: float) -> None:
-        """Show the server a newer token before the one in use runs out."""
+    async def _renew(self, connection: Connection, expires: int | None) -> None:
+        """Show the server a newer token before the one in use runs out. `expires` is a time of the server's clock."""
         assert not isinstance(self._token, str)
-        while True:
+        is_new = True
+        while expires is not None:
+            left_seconds = expires / 1000 - self._server_time_offset - trio.current_time() if is_new else 0.0
             part = TOKEN_PART - self._chance.random() * 0.1
-            await trio.sleep(max(TOKEN_AGAIN_SECONDS, life_seconds * part))
+            await trio.sleep(max(TOKEN_AGAIN_SECONDS, left_seconds * part))
             try:
-                await connection.call({"type": "refresh", "token": await self._token()})
+                answer = await connection.call({"type": "refresh", "token": await self._token()})
+                expires, is_new = answer.get("expires"), True
             except ConnectionClosed:
                 return
             except Exception as error:  # the application's own code, or a refusal: the server closes in the end
                 log.warning("cannot renew the token: %s", error)
-                life_seconds = TOKEN_AGAIN_SECONDS
+                is_new = False
 
     def _stop(self, error: Exception) -> None:
         if isinstance(error, ConnectionClosed):

@@ -256,6 +256,13 @@ class MembersAnswer(Event, tag="members", frozen=True, kw_only=True):
     members: dict[UserId, str]
 
 
+class Refreshed(Event, tag="refreshed", frozen=True, kw_only=True, gc=False):
+    """Answers `refresh`: when the newer token's time is over."""
+
+    id: int
+    expires: int | None
+
+
 class Ok(Event, tag="ok", frozen=True, kw_only=True, gc=False):
     """Answers a command that has nothing else to say."""
 
@@ -324,6 +331,7 @@ AnyEvent = (
     | PresenceAnswer
     | ChannelsAnswer
     | MembersAnswer
+    | Refreshed
     | Ok
     | Error
     | PresenceChanged

@@ -19,6 +19,7 @@ ANSWERS = {
     messages.Connected: "connect",
     messages.Subscribed: "subscribe",
     messages.Sent: "send",
+    messages.Refreshed: "refresh",
 }
 """Answers that are described with their command, under another name than their own."""
 

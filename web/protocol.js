@@ -2,7 +2,7 @@
 /**
  * The chatd client for browsers: one WebSocket with commands, events, reconnecting and resuming. Knows nothing of the page.
  *
- *     const client = new Client({ url: "wss://chat.example/v1/ws", token: async () => ({ token: mine, ends: null }) });
+ *     const client = new Client({ url: "wss://chat.example/v1/ws", token: async () => ({ token: mine }) });
  *     client.addEventListener("message", (event) => console.log(event.detail));
  *     client.start();
  *     await client.subscribe("room:lobby");
@@ -33,7 +33,7 @@ export { Disconnected, Refused, SignedOut };
 /** @typedef {import("./places.js").Message} Message */
 /** @typedef {import("./outbox.js").Sent} Sent */
 /** @typedef {{epoch: string, seq: number, recovered: boolean, messages: Message[]}} Resumed */
-/** @typedef {{token: string, ends: number | null}} Token `ends` by this machine's clock, in milliseconds */
+/** @typedef {{token: string}} Token */
 /** @typedef {"idle" | "connecting" | "online" | "waiting"} State */
 export const SUBPROTOCOL = "chatd.v1.json";
 
@@ -75,6 +75,7 @@ export class Client extends EventTarget {
   #attempts = 0;
   #onlineSince = Infinity;
   #pingSeconds = 25;
+  #serverAhead = 0; // milliseconds, of this machine's clock
   #lastHeard = 0;
   #freshToken = false;
   #refusals = 0;
@@ -245,7 +246,8 @@ export class Client extends EventTarget {
     this.#pingSeconds = answer.ping_seconds;
     this.#enter("online");
     this.#keepAlive();
-    this.#refreshBefore(answer.expires, answer.time);
+    this.#serverAhead = answer.time - Date.now();
+    this.#refreshBefore(answer.expires);
     for (const channel of Object.keys(cursors)) this.#resume(channel, answer.resumed[channel]);
     const missing = [...this.#subscriptions.keys()].filter((channel) => !(channel in answer.resumed));
     await Promise.allSettled(missing.map((channel) => this.#subscribe(channel)));
@@ -375,12 +377,11 @@ export class Client extends EventTarget {
 
   /**
    * Show a new token before the present one ends; how long before is partly chance.
-   * @param {number | null} ends
-   * @param {number} now by the same clock
+   * @param {number | null} expires by the server's clock
    */
-  #refreshBefore(ends, now) {
-    if (ends === null) return;
-    const left = ends - now;
+  #refreshBefore(expires) {
+    if (expires === null) return;
+    const left = expires - Date.now() - this.#serverAhead;
     const early = Math.min(60_000, left / 5) * (1 + Math.random());
     const delay = Math.min(Math.max(left - early, 1000), 2 ** 31 - 1);
     this.#timers.refresh = setTimeout(() => void this.#refresh(), delay);
@@ -388,9 +389,8 @@ export class Client extends EventTarget {
 
   async #refresh() {
     try {
-      const { token, ends } = await this.token(true);
-      await this.command("refresh", { token });
-      this.#refreshBefore(ends, Date.now());
+      const { token } = await this.token(true);
+      this.#refreshBefore((await this.command("refresh", { token })).expires);
     } catch (error) {
       if (error instanceof SignedOut) this.#refuse(error.message, true);
       else if (this.#state === "online") this.#timers.refresh = setTimeout(() => void this.#refresh(), 10_000);

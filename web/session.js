@@ -93,8 +93,8 @@ export class Session extends EventTarget {
     const { kept } = this;
     if (!kept) throw new SignedOut("You are logged out.");
     const isGood = !fresh && kept.ends - Date.now() > EARLY_MS;
-    const { access, ends } = isGood ? kept : await this.#alone(() => this.#renew(kept.access));
-    return { token: access, ends };
+    const { access } = isGood ? kept : await this.#alone(() => this.#renew(kept.access));
+    return { token: access };
   }
 
   /**

@@ -1,5 +1,6 @@
 """Sessions: greeting, commands, answers, closing; through real sockets."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,10 @@ async def test_an_expired_token_tells_the_client_to_get_a_new_one(rig: Rig) -> N
 async def test_refresh_takes_only_a_token_of_the_same_user_and_device(rig: Rig) -> None:
     device = await rig.enter("alice")
     assert (await device.ask(type="refresh", token=rig.token("bob")))["code"] == ErrorCode.BAD_TOKEN
-    assert (await device.ask(type="refresh", token=rig.token("alice", seconds=5000)))["type"] == "ok"
+    began = time.time()
+    answer = await device.ask(type="refresh", token=rig.token("alice", seconds=5000))
+    assert answer["type"] == "refreshed"
+    assert abs(answer["expires"] / 1000 - began - 5000) < 60
 
 
 async def test_an_unknown_command_is_refused_by_its_id(rig: Rig) -> None:

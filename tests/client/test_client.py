@@ -433,7 +433,7 @@ async def test_a_provider_that_fails_is_asked_again(server: ScriptedServer, auto
 
 
 async def test_the_token_is_renewed_before_it_runs_out(server: ScriptedServer, autojump_clock: MockClock) -> None:
-    tokens = iter(["first", "second"])
+    tokens = iter(["first", "second", "third"])
 
     async def provide() -> str:
         return next(tokens)
@@ -446,7 +446,30 @@ async def test_the_token_is_renewed_before_it_runs_out(server: ScriptedServer, a
         command = await peer.receive("refresh")
         assert command["token"] == "second"
         assert 600 < trio.current_time() - began < 900
-        await peer.say("ok", id=command["id"])
+        # The newer token may live for another time, which the answer tells by the server's clock.
+        now = int((trio.current_time() - began) * 1000)
+        await peer.say("refreshed", id=command["id"], expires=now + 100_000)
+        began = trio.current_time()
+        command = await peer.receive("refresh")
+        assert command["token"] == "third"
+        assert 60 < trio.current_time() - began < 100
+        await peer.say("refreshed", id=command["id"], expires=None)
+
+
+async def test_a_token_that_is_shown_by_hand_says_when_it_ends(server: ScriptedServer) -> None:
+    async with server.client() as client:
+        peer = await server.peer()
+        ends: list[int | None] = []
+
+        async def show() -> None:
+            ends.append(await client.refresh("newer"))
+
+        async with trio.open_nursery() as shows:
+            shows.start_soon(show)
+            command = await peer.receive("refresh")
+            assert command["token"] == "newer"
+            await peer.say("refreshed", id=command["id"], expires=1234)
+        assert ends == [1234]
 
 
 # Holes.

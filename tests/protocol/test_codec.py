@@ -82,6 +82,7 @@ def all_events(codec: Codec) -> list[m.AnyEvent]:
         m.PresenceAnswer(id=5, channel=ROOM, count=1, users=[state]),
         m.ChannelsAnswer(id=6, channels=[conversation], more=False),
         m.MembersAnswer(id=7, channel=ROOM, members={ALICE: "owner"}),
+        m.Refreshed(id=8, expires=5),
         m.Ok(id=8),
         m.Error(id=9, code=ErrorCode.TIMEOUT, reason="late", retry_after=1.5),
         m.PresenceChanged(channel=ROOM, user=ALICE, state="online", last_seen=1),

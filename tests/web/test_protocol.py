@@ -46,7 +46,7 @@ window.WebSocket = class {
   close() {}
   break(code = 1006) { this.onclose({ code, reason: "" }); }
 };
-const client = new Client({ url: "ws://test", token: async () => ({ token: "t", ends: null }) });
+const client = new Client({ url: "ws://test", token: async () => ({ token: "t" }) });
 client.addEventListener("message", (event) => given.push(event.detail.seq));
 client.addEventListener("gap", (event) => gaps.push(event.detail.channel));
 const until = async (condition) => { while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1)); };
@@ -170,13 +170,35 @@ def test_a_session_whose_token_ended_comes_back_with_a_fresh_one(window: Window)
         window,
         """
         const asked = [];
-        client.token = async (fresh) => { asked.push(fresh); return { token: "t", ends: null }; };
+        client.token = async (fresh) => { asked.push(fresh); return { token: "t" }; };
         socket.break(4003);
         await until(() => client.state === "online");
         return asked;
         """,
     )
     assert asked == [True]
+
+
+def test_a_token_is_renewed_before_the_time_that_the_answer_told(window: Window) -> None:
+    delays = run(
+        window,
+        """
+        const delays = [], real = setTimeout;
+        window.setTimeout = (call, delay, ...rest) => {
+          if (delay < 100_000) return real(call, delay, ...rest);
+          delays.push(delay);
+          return real(call, delays.length === 1 ? 1 : 2 ** 30, ...rest);
+        };
+        const connect = answers.connect;
+        answers.connect = (command) => ({ ...connect(command), time: 5_000_000_000, expires: 5_000_900_000 });
+        answers.refresh = () => ({ type: "refreshed", expires: 5_001_800_000 });
+        socket.break(4003);
+        await until(() => delays.length === 2);
+        return delays;
+        """,
+    )
+    assert 700_000 < delays[0] < 900_000
+    assert 1_500_000 < delays[1] < 1_800_000
 
 
 def test_a_client_that_is_refused_twice_asks_for_a_login(window: Window) -> None:
