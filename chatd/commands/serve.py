@@ -2,7 +2,9 @@
 
 import resource
 import sys
+from contextlib import suppress
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import click
@@ -28,9 +30,9 @@ def serve(path: Path | None) -> None:
     """
     config = config_or_exit(path)
     logs.configure(config.log)
-    _raise_open_files(config.limits.connections)
+    ready = partial(_say_where, _raise_open_files(), config.limits.connections)
     try:
-        trio.run(partial(serve_node, config, partial(read_config, path), _say_where))
+        trio.run(partial(serve_node, config, partial(read_config, path), ready))
     except ConfigError as error:
         click.echo(f"chatd: {error}", err=True)
         sys.exit(2)
@@ -39,19 +41,21 @@ def serve(path: Path | None) -> None:
         sys.exit(1)
 
 
-def _raise_open_files(connections: int) -> None:
-    """Let this process open as many files as its user may; each connection is one, and many systems begin with 1024."""
+def _raise_open_files() -> float:
+    """Let this process open as many files as its user may; return how many that is.
+
+    Each connection is a file, and many systems begin with 1024.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
+    with suppress(OSError, ValueError):  # macOS: what it calls no limit is more than its kernel takes
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    except (OSError, ValueError):  # macOS: no limit is more than the kernel takes
-        return
-    if most != resource.RLIM_INFINITY and most <= connections:
-        _log.warning("fewer open files than limits.connections", files=most, connections=connections)
+    return inf if most == resource.RLIM_INFINITY else most
 
 
-def _say_where(urls: list[str]) -> None:
+def _say_where(files: float, connections: int, urls: list[str]) -> None:
     """Print where the node is: the one thing that goes to standard output, for people and for scripts."""
+    if files <= connections:
+        _log.warning("fewer open files than limits.connections", files=files, connections=connections)
     for url in urls:
         click.echo(f"chatd serves {url}")
     sys.stdout.flush()
