@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from chatd.config import Namespace
-from chatd.event import message_event
+from chatd.event import MessageFrames
 from chatd.session import Session
 from protocol.format import Format
 from protocol.messages import Event
@@ -26,12 +26,13 @@ Slice = tuple[list[Outgoing], Format, list[Session]]
 class Channel:
     """The readers of one channel, grouped by format, and its events of this turn."""
 
-    __slots__ = ("name", "namespace", "pending", "readers", "slices")
+    __slots__ = ("frames", "name", "namespace", "pending", "readers", "slices")
 
     def __init__(self, name: ChannelName, namespace: Namespace) -> None:
         self.name = name
         self.namespace = namespace
         self.readers: dict[Format, dict[Session, None]] = {}
+        self.frames = MessageFrames(name)
         self.pending: list[Outgoing] = []
         self.slices: deque[Slice] = deque()  # of the turn that is being sent, while the hub pauses for others
 
@@ -65,9 +66,9 @@ def send_out(channel: Channel, events: list[Outgoing], format_: Format, readers:
     Never waits; a reader that cannot take them queues them or is cut off. This is the hot path: one iteration of
     `_send_to_all` is one delivery.
     """
-    encoding, make = format_.codec.encoding, format_.frame
     frames = [
-        make(message_event(event, encoding) if isinstance(event, StoredMessage) else event) for event, _ in events
+        channel.frames.frame(event, format_) if isinstance(event, StoredMessage) else format_.frame(event)
+        for event, _ in events
     ]
     data = frames[0] if len(frames) == 1 else b"".join(frames)
     if channel.namespace.conflate:

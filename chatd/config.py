@@ -146,7 +146,7 @@ class Broker(Section, frozen=True, kw_only=True):
     open_channels: Count = 200_000
     idle_seconds: Seconds = 300.0
     recent_messages: Count = 200
-    dedupe_keys: Count = 500_000
+    dedupe_keys: Count = 50_000
     dedupe_days: Count = 7
     save_seconds: Seconds = 0.5
     save_rows_per_second: Count = 1000

@@ -115,7 +115,7 @@ class Handlers:
                 await self._groups.remove(principal, self._directory.find(command.channel), command.users)
                 session.reply(Ok(id=command.id))
             case Send():  # the session gives these to the router
-                await self.send(session, [command])
+                await self.send(session, [command], self._hub.monotonic())
             case _:
                 assert_never(command)
 

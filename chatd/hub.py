@@ -96,6 +96,7 @@ class Hub:
         self._large: deque[Channel] = deque()
         self._task: Task | None = None
         self._turn_end = TurnEnd(self)
+        self._slice = settings.config.broker.fanout_slice
         self._subscriptions = 0
         self._emptied: trio.Event | None = None
 
@@ -202,7 +203,7 @@ class Hub:
         if channel is None:
             return
         if not channel.pending:
-            if len(channel) <= self.settings.config.broker.fanout_slice:
+            if len(channel) <= self._slice:
                 self._dirty.append(channel)
             else:
                 self._large.append(channel)
@@ -285,7 +286,7 @@ class Hub:
         events = channel.take()
         if not events:
             return
-        size = self.settings.config.broker.fanout_slice
+        size = self._slice
         total = 0
         for format_, sessions in list(channel.readers.items()):
             readers = list(sessions)

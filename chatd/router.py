@@ -31,9 +31,11 @@ class Router:
         self._monotonic = hub.monotonic
         self.broker: Broker  # set by the node: the broker delivers through this router
 
-    async def send(self, session: Session, commands: list[Send]) -> None:
-        """Publish what one read of a session brought, and answer each in its order."""
-        started = self._monotonic()
+    async def send(self, session: Session, commands: list[Send], started: float) -> None:
+        """Publish what one read of a session brought, and answer each in its order.
+
+        `started` is when it was read, on the hub's monotonic clock.
+        """
         outcomes = await self._admit(session, commands, started)
         drafts = [outcome for outcome in outcomes if isinstance(outcome, Draft)]
         placed = await self.broker.publish(drafts) if drafts else ()
@@ -50,8 +52,9 @@ class Router:
         refused = [answer.code for answer in answers if isinstance(answer, Error)]
         for code in refused:
             counters.errors[code] += 1
-        counters.messages_in += len(answers) - len(refused)
-        session.messages_in += len(answers) - len(refused)
+        placed_count = len(answers) - len(refused)
+        counters.messages_in += placed_count
+        session.messages_in += placed_count
         session.reply(*answers)
         counters.ack.observe(self._monotonic() - started, len(commands))
 

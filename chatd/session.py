@@ -136,7 +136,8 @@ class Session:
         sends: list[Send] = []
         messages = self._reader.feed(data)
         self.hub.counters.bytes_in += len(data)
-        wait = (self.bucket or self._new_bucket()).take(self.hub.monotonic(), len(messages))
+        now = self.hub.monotonic()
+        wait = (self.bucket or self._new_bucket()).take(now, len(messages))
         decode = self.format.codec.decode
         for opcode, payload in messages:
             if opcode == self._format_opcode:
@@ -156,7 +157,7 @@ class Session:
                     sends.append(command)
                     continue
                 if sends:
-                    await handlers.send(self, sends)
+                    await handlers.send(self, sends, now)
                     sends = []
                 await handlers.handle(self, command)
                 await self._make_room()
@@ -167,12 +168,12 @@ class Session:
                     self._count_refused()
             elif opcode == Opcode.CLOSE:
                 if sends:
-                    await handlers.send(self, sends)
+                    await handlers.send(self, sends, now)
                 return self._answer_close(payload)
             elif opcode != Opcode.PONG and self.state is not State.CLOSING:
                 self.close(CloseCode.UNSUPPORTED_DATA, f"this subprotocol has {self._format_opcode.name} messages")
         if sends:
-            await handlers.send(self, sends)
+            await handlers.send(self, sends, now)
         broken = self._reader.error
         if broken is not None:
             self.close(broken.code, broken.reason)

@@ -24,6 +24,10 @@ class Format:
         """Encode an event as one whole WebSocket frame."""
         return self._frame(self.codec.opcode, self._encode(event))
 
+    def frame_bytes(self, payload: bytes) -> bytes:
+        """Make the frame of an event that is encoded already."""
+        return self._frame(self.codec.opcode, payload)
+
 
 class Formats:
     """Every format in use on a node, made when a session first asks for it. There are few: 2 codecs × 9 windows."""

@@ -83,11 +83,13 @@ class Batch:
 
     def __init__(self) -> None:
         self.answers: list[Published | Refused] = []
-        self.unstored: dict[int, Placed] = {}
+        self.unstored: dict[int, Placed] | None = None  # by their place among the answers
         self.commit: Commit | None = None
 
     def wait_for(self, placed: Placed) -> None:
         """Keep a place among the answers for one that is known when the store has answered."""
+        if self.unstored is None:
+            self.unstored = {}
         self.unstored[len(self.answers)] = placed
         self.answers.append(_UNKNOWN)
 

@@ -9,7 +9,7 @@ What a crash costs, by history:
     none     numbered → delivered. Nothing is kept.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 import structlog
@@ -129,17 +129,17 @@ class MemoryBroker:
         batch = self._place(drafts)
         if batch.commit is not None:
             self._submit(batch.commit)
-        if batch.unstored:
-            await self._settle(batch)
+        if batch.unstored is not None:
+            await self._settle(batch.answers, batch.unstored)
         return batch.answers
 
-    async def _settle(self, batch: Batch) -> None:
+    async def _settle(self, answers: list[_Answer], unstored: Mapping[int, Placed]) -> None:
         """Wait for the store, and put in the answers that depend on it."""
         with trio.move_on_after(self._config.publish_seconds):
-            for commit in {placed.commit for placed in batch.unstored.values()}:
+            for commit in {placed.commit for placed in unstored.values()}:
                 await commit.wait()
-        for place, placed in batch.unstored.items():
-            batch.answers[place] = placed.answer()
+        for place, placed in unstored.items():
+            answers[place] = placed.answer()
 
     async def _prepare(self, drafts: Sequence[Draft]) -> None:
         """Do what has to wait: bring every channel into memory, and ask the store for keys that were forgotten."""

@@ -5,18 +5,22 @@ from itertools import count
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chatd.channel import Channel, send_out
 from chatd.config import NAMESPACES, Config
 from chatd.counters import Counters
+from chatd.event import MessageFrames, frame
 from chatd.hub import Hub
 from chatd.session import Session, State
 from chatd.settings import Settings
+from protocol.body import Body, Encoding
 from protocol.codec import JSON, MSGPACK, Codec
 from protocol.format import Format, Formats
 from protocol.frames import FrameLimits, FrameReader, Opcode
 from protocol.messages import Count, Event, Message
-from protocol.names import ChannelName
+from protocol.names import ChannelName, Epoch, Seq, UserId
 from storage.records import StoredMessage
 from tests.fakes.hand_link import HandLink
 from tests.fakes.held_store import stored
@@ -189,3 +193,35 @@ def test_of_a_conflated_channel_the_newest_replaces_the_waiting_one(readers: Rea
     assert counts(slow_link.sent) == [0, 99]
     assert counts(link.sent) == list(range(100))
     assert readers.hub.counters.drops["conflated"] == 98
+
+
+KEY = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128)
+
+
+@given(
+    key=KEY,
+    seq=st.integers(1, 2**53),
+    at=st.integers(0, 2**53),
+    kind=st.sampled_from(["", "members"]),
+    data=st.dictionaries(st.text(), st.integers(-(2**63), 2**63) | st.text(), max_size=3),
+    encoding=st.sampled_from(list(Encoding)),
+    codec=st.sampled_from([JSON, MSGPACK]),
+)
+def test_a_message_is_put_together_as_its_codec_would(
+    key: str, seq: int, at: int, kind: str, data: dict[str, object], encoding: Encoding, codec: Codec
+) -> None:
+    raw = msgspec.json.encode(data) if encoding is Encoding.JSON else msgspec.msgpack.encode(data)
+    stored = StoredMessage(
+        channel=ChannelName("room:a.b|c~d+e=f-g:h@i"),
+        epoch=Epoch("A-z_0123"),
+        seq=Seq(seq),
+        sender=UserId("alice@example.org"),
+        key=key,
+        at=at,
+        body=Body(encoding, raw),
+        kind=kind,
+    )
+    format_ = Formats(deflate_level=6, deflate_min_bytes=128).get(codec, 0)
+    frames = MessageFrames(stored.channel)
+    for _ in range(2):
+        assert frames.frame(stored, format_) == frame(stored, format_)
