@@ -7,8 +7,8 @@ from chatd.config import Namespace
 from protocol.names import ChannelName, Epoch, Seq
 from storage.records import StoredMessage
 
-# A channel is reborn this far from its last stored seq, so that what readers remember of messages that are lost, such as
-# the page of history they have read up to, lies before what is new.
+# A channel is reborn this far from its last stored seq, so that what readers remember of messages that are lost, such
+# as the seq up to which they have read the history, lies before what is new.
 REBIRTH_JUMP = 2**20
 
 
