@@ -126,6 +126,8 @@ class Session:
         while True:
             if data and not await self._take(handlers, data):
                 break
+            if self._outbox is not None:  # refusals and the answers to sends too
+                await self._make_room()
             data = await receive()
             if not data:
                 break
