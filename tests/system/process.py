@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -134,13 +135,22 @@ class NodeProcess:
         """Return the lines of the log that should not be there: errors, and tracebacks."""
         return [line for line in self.log.splitlines() if _FAULT.search(line)]
 
-    def descriptors(self) -> int:
-        """Return how many files and sockets it has open."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+    def descriptors(self) -> list[str]:
+        """Return what it has open: files by their paths, sockets as `socket:[…]`."""
+        folder = f"/proc/{self.pid}/fd"
+        found = []
+        for name in os.listdir(folder):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found.append(os.readlink(f"{folder}/{name}"))
+        return found
 
-    def wait_for_descriptors(self, most: int) -> None:
-        """Wait until it has no more open than this."""
-        assert _wait_for(lambda: self.descriptors() <= most), f"{self.descriptors()} are open, {most} before"
+    def sockets(self) -> int:
+        """Return how many sockets it has open."""
+        return sum(name.startswith("socket:") for name in self.descriptors())
+
+    def wait_for_sockets(self, most: int) -> None:
+        """Wait until it has no more sockets open than this."""
+        assert _wait_for(lambda: self.sockets() <= most), f"{self.sockets()} are open, {most} before"
 
     def token(self, user: str, *, guest: bool = False, device: str = "") -> str:
         """Sign a token with its secret, as `chatd token` does."""

@@ -4,6 +4,7 @@ While every test runs, two other sessions write to each other; a message that do
 """
 
 import random
+import re
 import struct
 import threading
 import zlib
@@ -33,7 +34,10 @@ SETTINGS: dict[str, object] = {
     "limits.connects_burst": 10_000,
     "limits.commands_burst": 1_000_000,
     "limits.messages_burst": 1_000_000,
+    "limits.http_requests_burst": 10_000,
     "websocket.close_seconds": 1.0,
+    "websocket.ping_seconds": 2.0,
+    "websocket.stall_seconds": 1.0,
     "server.drain_seconds": 0.1,
 }
 
@@ -257,14 +261,26 @@ async def test_compressed_messages_are_bounded_when_they_are_inflated(
         assert await device.close_code() == code
 
 
-async def test_a_client_that_never_reads_is_cut_off(node: NodeProcess) -> None:
-    async with wire(node, receive_buffer=2048) as device:
-        await device.enter(node.token("deaf"))
-        history = msgspec.json.encode({"id": 1, "type": "history", "channel": "room:none"})
-        frames = client_frame(Opcode.TEXT, history, MASK) * 500
-        with trio.fail_after(20):
-            await _write_for_ever(device, frames)
-    await trio.to_thread.run_sync(node.wait_for_log, "session closed .* user=deaf .* code=4001")
+FLOODS = {
+    "answers": b'{"type":"history","id":1,"channel":"room:none"}',
+    "refusals": b'{"type":"nonsense","id":1}',
+    "sends": b'{"type":"send","id":1,"channel":"room:none","key":"k","data":{}}',
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+async def test_a_client_that_asks_and_never_reads_is_cut_off_and_costs_little(node: NodeProcess, kind: str) -> None:
+    most = 0.0
+    async with wire(node, receive_buffer=2048) as device, httpx.AsyncClient(base_url=node.http_url) as http:
+        await device.enter(node.token(f"deaf-{kind}"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_write_for_ever, device, client_frame(Opcode.TEXT, FLOODS[kind], MASK) * 500)
+            with trio.fail_after(20):
+                while re.search(f"session closed .* user=deaf-{kind} .* code=4001", node.log) is None:
+                    most = max(most, numbers((await http.get("/metrics")).text)["chatd_outbox_bytes"])
+                    await trio.sleep(0.1)
+            nursery.cancel_scope.cancel()
+    assert 0 < most < 2_000_000
 
 
 async def _write_for_ever(device: Wire, frames: bytes) -> None:
@@ -345,7 +361,7 @@ def _garbage(chance: random.Random) -> list[bytes]:
 
 
 async def test_many_connections_of_garbage_at_once_harm_nobody(node: NodeProcess) -> None:
-    before = node.descriptors()
+    before = node.sockets()
     lines = len(node.log.splitlines())
 
     async def attack(seed: int) -> None:
@@ -367,7 +383,7 @@ async def test_many_connections_of_garbage_at_once_harm_nobody(node: NodeProcess
     async with trio.open_nursery() as nursery:
         for seed in range(CONNECTIONS):
             nursery.start_soon(attack, seed)
-    await trio.to_thread.run_sync(node.wait_for_descriptors, before)
+    await trio.to_thread.run_sync(node.wait_for_sockets, before)
     said = node.log.splitlines()[lines:]
     assert len(said) <= CONNECTIONS
     async with httpx.AsyncClient(base_url=node.http_url) as http:

@@ -21,7 +21,7 @@ async def test_nothing_is_left_of_many_connections(start_node: StartNode) -> Non
     token = node.token("alice")
     async with httpx.AsyncClient(base_url=node.http_url) as http:
         await http.get("/healthz")
-        before = node.descriptors()
+        before = node.sockets()
 
         async def come_and_go(first: int) -> None:
             for number in range(first, CYCLES, AT_ONCE):
@@ -40,7 +40,7 @@ async def test_nothing_is_left_of_many_connections(start_node: StartNode) -> Non
         async with trio.open_nursery() as nursery:
             for first in range(AT_ONCE):
                 nursery.start_soon(come_and_go, first)
-        await trio.to_thread.run_sync(node.wait_for_descriptors, before)
+        await trio.to_thread.run_sync(node.wait_for_sockets, before)
         metrics = numbers((await http.get("/metrics")).text)
     assert {name: metrics[name] for name in GAUGES} == dict.fromkeys(GAUGES, 0)
     assert metrics["chatd_sessions_opened_total"] == metrics["chatd_sessions_closed_total"] == CYCLES * 4 / 5

@@ -222,7 +222,7 @@ async def test_a_node_without_free_descriptors_serves_who_is_there_and_says_so_o
     assert soft == hard
     async with wire(node) as device, AsyncExitStack() as waiting:
         await device.enter(node.token("alice"))
-        resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (node.descriptors() + 2, hard))
+        resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (len(node.descriptors()) + 2, hard))
         clients = [await waiting.enter_async_context(wire(node)) for _ in range(5)]
         await trio.to_thread.run_sync(node.wait_for_log, "cannot accept .*Too many open files")
         assert (await device.ask(type="ping"))["type"] == "ok"
