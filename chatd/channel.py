@@ -26,31 +26,36 @@ Slice = tuple[list[Outgoing], Format, list[Session]]
 class Channel:
     """The readers of one channel, grouped by format, and its events of this turn."""
 
-    __slots__ = ("frames", "name", "namespace", "pending", "readers", "slices")
+    __slots__ = ("frames", "name", "namespace", "pending", "readers", "size", "slices")
 
     def __init__(self, name: ChannelName, namespace: Namespace) -> None:
         self.name = name
         self.namespace = namespace
         self.readers: dict[Format, dict[Session, None]] = {}
+        self.size = 0  # how many they are
         self.frames = MessageFrames(name)
         self.pending: list[Outgoing] = []
         self.slices: deque[Slice] = deque()  # of the turn that is being sent, while the hub pauses for others
 
     def __len__(self) -> int:
-        return sum(map(len, self.readers.values()))
+        return self.size
 
     def __bool__(self) -> bool:
         return bool(self.readers)
 
     def add(self, session: Session) -> None:
         """Let a session read from now on; what was pending must have been sent out before."""
-        self.readers.setdefault(session.format, {})[session] = None
+        readers = self.readers.setdefault(session.format, {})
+        if session not in readers:
+            readers[session] = None
+            self.size += 1
 
     def remove(self, session: Session) -> None:
         """Let a session read no more."""
         readers = self.readers.get(session.format)
-        if readers is not None:
-            readers.pop(session, None)
+        if readers is not None and session in readers:
+            del readers[session]
+            self.size -= 1
             if not readers:
                 del self.readers[session.format]
 

@@ -17,7 +17,7 @@ import trio
 from trio.lowlevel import Abort, Task
 
 from chatd.accounts.principal import Principal
-from chatd.channel import Channel, send_out
+from chatd.channel import Channel, Outgoing, send_out
 from chatd.config import Namespace
 from chatd.counters import Counters, HubStatistics
 from chatd.event import frame
@@ -199,16 +199,22 @@ class Hub:
 
     def deliver(self, name: ChannelName, event: Event | StoredMessage, origin: str = "") -> None:
         """Send an event to the readers of a subscribed channel when the turn is over."""
+        pending = self.outgoing(name)
+        if pending is not None:
+            pending.append((event, origin))
+
+    def outgoing(self, name: ChannelName) -> list[Outgoing] | None:
+        """Return the list of what a channel's readers get when the turn is over, to append to; None without readers."""
         channel = self.channels.get(name)
         if channel is None:
-            return
+            return None
         if not channel.pending:
-            if len(channel) <= self._slice:
+            if channel.size <= self._slice:
                 self._dirty.append(channel)
             else:
                 self._large.append(channel)
                 self._wake()
-        channel.pending.append((event, origin))
+        return channel.pending
 
     def deliver_to(self, users: Iterable[UserId], event: Event | StoredMessage, origin: str = "") -> None:
         """Send an event to every session of some users when the turn is over."""
@@ -245,7 +251,11 @@ class Hub:
         try:
             while True:
                 while self._large:
-                    await self._send_large(self._large.popleft())
+                    channel = self._large.popleft()
+                    try:
+                        await self._send_large(channel)
+                    except Exception:
+                        _log.exception("channel failed", channel=channel.name)
                 await self._sleep()
         finally:
             trio.lowlevel.remove_instrument(self._turn_end)

@@ -29,14 +29,14 @@ class Keepalive:
         ticks = max(1, round(hub.settings.config.websocket.ping_seconds / _TICK_SECONDS))
         self._slots: list[dict[Session, None]] = [{} for _ in range(ticks)]
         self._next_slot = 0
-        self._greeting: dict[Session, float] = {}  # by when they must have said `connect`
+        self._greeting: dict[Session, float] = {}  # since when they could have said `connect`
 
     def add(self, session: Session) -> dict[Session, None]:
         """Look after a session from now on; return its slot, from which its owner removes it."""
         slot = self._slots[self._next_slot]
         self._next_slot = (self._next_slot + 1) % len(self._slots)
         slot[session] = None
-        self._greeting[session] = trio.current_time() + self._hub.settings.limits.hello_seconds
+        self._greeting[session] = trio.current_time()
         return slot
 
     def remove(self, session: Session, slot: dict[Session, None]) -> None:
@@ -60,7 +60,10 @@ class Keepalive:
 
     def _end_greetings(self, now: float) -> None:
         """Close those who did not say who they are. All have the same time for it, so the first is the oldest."""
-        due = takewhile(lambda item: item[1] <= now or item[0].state is not State.GREETING, self._greeting.items())
+        began_before = now - self._hub.settings.limits.hello_seconds
+        due = takewhile(
+            lambda item: item[1] <= began_before or item[0].state is not State.GREETING, self._greeting.items()
+        )
         for session, _ in list(due):
             del self._greeting[session]
             if session.state is State.GREETING:

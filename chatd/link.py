@@ -99,6 +99,11 @@ class Link(Watch):
         except OSError:
             self.ended = True  # the other side was quicker
 
+    def break_off(self) -> None:
+        """End the connection after a fault: its owner finds the end of the stream."""
+        super().break_off()
+        self.shut()
+
     def close(self) -> None:
         """Close the socket. Nothing may be called after this."""
         self._poller.remove(self)

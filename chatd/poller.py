@@ -12,6 +12,7 @@ Writers do not wait as tasks: a connection whose socket refused bytes gets its `
 import select
 from collections.abc import Callable
 
+import structlog
 import trio
 from trio.lowlevel import Abort, Task
 
@@ -34,6 +35,14 @@ class Watch:
         self.on_writable: Callable[[], None] | None = None
         self._ready = False
         self._task: Task | None = None
+
+    def break_off(self) -> None:
+        """End the connection: its owner finds that nothing comes any more."""
+        self.on_writable = None
+        self.ended = True
+
+
+_log = structlog.get_logger("poller")
 
 
 class Poller:
@@ -99,5 +108,9 @@ class Poller:
                     watch._task = None
                     reschedule(task)
             if watch.on_writable is not None and events & select.EPOLLOUT:
-                watch.on_writable()
+                try:
+                    watch.on_writable()
+                except Exception:
+                    _log.exception("connection failed")
+                    watch.break_off()
         return bool(happened)

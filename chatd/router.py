@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from chatd.accounts.principal import Principal
 from chatd.broker import Broker, Draft, Published, Refused
+from chatd.channel import Outgoing
 from chatd.counters import Counters
 from chatd.drafting import Drafting, Permit, draft, draft_of_command
 from chatd.hub import Hub
@@ -18,6 +19,7 @@ from chatd.session import Session
 from protocol.body import Body
 from protocol.codes import ErrorCode
 from protocol.messages import Error, Send, Sent
+from protocol.names import ChannelName
 from storage.records import StoredMessage
 
 
@@ -52,9 +54,9 @@ class Router:
         refused = [answer.code for answer in answers if isinstance(answer, Error)]
         for code in refused:
             counters.errors[code] += 1
-        placed_count = len(answers) - len(refused)
-        counters.messages_in += placed_count
-        session.messages_in += placed_count
+        new = len([answer for answer in answers if isinstance(answer, Sent) and not answer.duplicate])
+        counters.messages_in += new
+        session.messages_in += new
         session.reply(*answers)
         counters.ack.observe(self._monotonic() - started, len(commands))
 
@@ -98,18 +100,23 @@ class Router:
         if isinstance(wanted, Refused):
             return wanted
         [answer] = await self.broker.publish([wanted])
-        if isinstance(answer, Published):
+        if isinstance(answer, Published) and not answer.duplicate:
             self._counters.messages_in += 1
         return answer
 
     def deliver(self, placed: Iterable[tuple[StoredMessage, Draft]]) -> None:
         """Take messages that have their places to this node's sessions. Called by the broker; never waits."""
-        hub = self._hub
+        channel: ChannelName | None = None
+        outgoing: list[Outgoing] | None = None
         for message, wanted in placed:
             if wanted.audience:
-                hub.deliver_to(wanted.audience, message, wanted.origin)
-            else:
-                hub.deliver(message.channel, message, wanted.origin)
+                self._hub.deliver_to(wanted.audience, message, wanted.origin)
+                continue
+            if message.channel != channel:
+                channel = message.channel
+                outgoing = self._hub.outgoing(channel)
+            if outgoing is not None:
+                outgoing.append((message, wanted.origin))
 
 
 def _answer(command: Send, answer: Published | Refused) -> Sent | Error:

@@ -2,31 +2,39 @@
 
 from collections.abc import Callable
 from functools import partial
+from struct import Struct
 
 from protocol.codec import Codec
 from protocol.deflate import Deflate
 from protocol.frames import server_frame
 from protocol.messages import Event
 
+_medium_head = Struct(">BBH").pack
+
 
 class Format:
     """A codec and a compression. Made once for each pair, so that `is` tells formats apart."""
 
-    __slots__ = ("_encode", "_frame", "codec", "deflate")
+    __slots__ = ("_encode", "_first", "codec", "deflate")
 
     def __init__(self, codec: Codec, deflate: Deflate | None) -> None:
         self.codec = codec
         self.deflate = deflate
         self._encode: Callable[[Event], bytes] = codec.encode
-        self._frame: Callable[[int, bytes], bytes] = server_frame if deflate is None else deflate.frame
+        self._first = server_frame(codec.opcode, b"")[0]
 
     def frame(self, event: Event) -> bytes:
         """Encode an event as one whole WebSocket frame."""
-        return self._frame(self.codec.opcode, self._encode(event))
+        return self.frame_bytes(self._encode(event))
 
     def frame_bytes(self, payload: bytes) -> bytes:
         """Make the frame of an event that is encoded already."""
-        return self._frame(self.codec.opcode, payload)
+        if self.deflate is not None:
+            return self.deflate.frame(self.codec.opcode, payload)
+        size = len(payload)
+        if 126 <= size < 65536:  # as most events are; `server_frame` would be one more call
+            return _medium_head(self._first, 126, size) + payload
+        return server_frame(self.codec.opcode, payload)
 
 
 class Formats:

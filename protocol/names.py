@@ -24,7 +24,6 @@ MAX_KEY_LENGTH = 128
 
 _USER = re.compile(r"[A-Za-z0-9_.@|~+=-]{1,64}")
 _CHANNEL = re.compile(r"([a-z][a-z0-9_]{0,31}):([A-Za-z0-9_.@|~+=:-]+)")
-_KEY = re.compile(r"[!-~]{1,128}")
 
 
 def is_user_id(text: str) -> bool:
@@ -32,9 +31,8 @@ def is_user_id(text: str) -> bool:
     return _USER.fullmatch(text) is not None
 
 
-def is_key(text: str) -> bool:
-    """Tell whether `text` can be a sender's key of a message."""
-    return _KEY.fullmatch(text) is not None
+is_key = re.compile(r"[!-~]{1,128}").fullmatch
+"""Tell whether a text can be a sender's key of a message."""
 
 
 def split_channel(text: str) -> tuple[str, str] | None:

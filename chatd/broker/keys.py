@@ -20,31 +20,36 @@ class KnownKey(msgspec.Struct, gc=False):
 class Keys:
     """A bounded table of keys by age, in two generations: when the younger one is full, the older one is dropped.
 
-    So between a half and the whole of its size is always remembered, and forgetting costs nothing.
+    So between a half and the whole of its size is always remembered, and forgetting costs nothing. The two tables are
+    there for publishing, which looks into them without a call and then says `turn`.
     """
 
-    __slots__ = ("_half", "_older", "_younger")
+    __slots__ = ("_half", "older", "younger")
 
     def __init__(self, size: int) -> None:
         self._half = max(1, size // 2)
-        self._younger: dict[Key, KnownKey] = {}
-        self._older: dict[Key, KnownKey] = {}
+        self.younger: dict[Key, KnownKey] = {}
+        self.older: dict[Key, KnownKey] = {}
 
     def __len__(self) -> int:
-        return len(self._younger) + len(self._older)
+        return len(self.younger) + len(self.older)
 
     def get(self, key: Key) -> KnownKey | None:
         """Return what is known of a key."""
-        return self._younger.get(key) or self._older.get(key)
+        return self.younger.get(key) or self.older.get(key)
 
     def put(self, key: Key, known: KnownKey) -> None:
         """Remember a key."""
-        if len(self._younger) >= self._half:
-            self._older = self._younger
-            self._younger = {}
-        self._younger[key] = known
+        self.turn()
+        self.younger[key] = known
+
+    def turn(self) -> None:
+        """Drop the older generation if the younger one is full."""
+        if len(self.younger) >= self._half:
+            self.older = self.younger
+            self.younger = {}
 
     def discard(self, key: Key) -> None:
         """Forget a key whose message was not stored."""
-        self._younger.pop(key, None)
-        self._older.pop(key, None)
+        self.younger.pop(key, None)
+        self.older.pop(key, None)

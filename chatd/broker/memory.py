@@ -163,18 +163,24 @@ class MemoryBroker:
     def _place(self, drafts: Sequence[Draft]) -> Batch:
         """Number drafts, and send out those that need not be stored first. The hot path of publishing."""
         now = self._now()
-        keys, logs, save = self._keys, self._logs, self._saver.add
+        keys = self._keys
+        keys.turn()
+        younger, older = keys.younger, keys.older
         batch = Batch()
         answers = batch.answers
         delivered: list[tuple[StoredMessage, Draft]] = []
+        log: Log | None = None
         for draft in drafts:
             key = (draft.sender, draft.key)
-            known = keys.get(key)
+            known = younger.get(key) or older.get(key)
             if known is not None:
                 self._repeat(draft, known, batch)
                 continue
-            log = logs[draft.channel]
-            log.used_at = now
+            if log is None or log.channel != draft.channel:
+                log = self._logs[draft.channel]
+                log.used_at = now
+                if log.history == "recent":
+                    self._saver.add(log)
             log.seq += 1  # type: ignore[assignment]  # a NewType's call would cost more than all of this line
             seq = log.seq
             place = Place(log.epoch, seq, now)
@@ -189,13 +195,11 @@ class MemoryBroker:
                 kind=draft.kind,
             )
             if log.history == "durable":
-                self._store_first(log, message, draft, batch)
+                younger[key] = self._store_first(log, message, draft, batch)
                 continue
-            keys.put(key, KnownKey(draft.channel, place))
+            younger[key] = KnownKey(draft.channel, place)
             log.delivered = seq
             log.recent.append(message)
-            if log.history == "recent":
-                save(log)
             delivered.append((message, draft))
             answers.append(Published(place))
         self._published += len(delivered)
@@ -203,16 +207,17 @@ class MemoryBroker:
             self._deliver(delivered)
         return batch
 
-    def _store_first(self, log: Log, message: StoredMessage, draft: Draft, batch: Batch) -> None:
-        """Note that a numbered message goes to the store before anybody sees it."""
+    def _store_first(self, log: Log, message: StoredMessage, draft: Draft, batch: Batch) -> KnownKey:
+        """Note that a numbered message goes to the store before anybody sees it; return what its key is known by."""
         commit = batch.commit
         if commit is None:
             commit = batch.commit = Commit(self._committed)
         log.waiting += 1
         self._published += 1
         commit.items.append((log, message, draft))
-        self._keys.put((draft.sender, draft.key), KnownKey(draft.channel, message.place, commit))
-        batch.wait_for(Placed(message.place, commit, False))
+        place = message.place
+        batch.wait_for(Placed(place, commit, False))
+        return KnownKey(draft.channel, place, commit)
 
     def _repeat(self, draft: Draft, known: KnownKey, batch: Batch) -> None:
         """Answer a draft whose key is known as it was answered the first time."""

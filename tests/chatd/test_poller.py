@@ -8,6 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from chatd.poller import Poller, Watch
 from tests.rig.links import running_poller
+from tests.rig.node import Rig
 
 
 async def test_what_arrived_before_the_wait_is_not_lost() -> None:
@@ -86,3 +87,15 @@ async def test_a_removed_socket_wakes_nobody_and_its_number_can_be_used_again() 
 
 def test_a_poller_that_watches_nothing_is_empty() -> None:
     assert len(Poller()) == 0
+
+
+async def test_a_fault_in_what_one_connection_does_when_it_is_writable_stays_there(rig: Rig) -> None:
+    broken, other = await rig.enter("broken"), await rig.enter("other")
+
+    def fail() -> None:
+        raise RuntimeError("a fault")
+
+    broken.session.link.on_writable = fail
+    await broken.say({"type": "ping"})  # an event, at which the socket is writable as well
+    assert await broken.close_code() == 1006
+    await other.silence()
