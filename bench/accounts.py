@@ -1,29 +1,49 @@
-"""Puts accounts of simulated users into the database of a server that is not started yet.
+"""Puts accounts and groups of simulated users into the database of a server that is not started yet.
 
-Direct chats are possible with existing users only, and registering thousands over HTTP would take minutes of password
-hashing that nobody wants to measure. These accounts have no password: they live by tokens that the bench signs.
+Direct chats and groups are possible with existing users only, and registering thousands over HTTP would take minutes of
+password hashing that nobody wants to measure. These accounts have no password: they live by tokens of the bench's.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
 
 from chatd.config import Store
-from protocol.names import UserId
-from storage.records import UserRecord
-from storage.sqlite import open_sqlite
+from protocol.names import ChannelName, UserId
+from storage.records import Role, UserRecord
+from storage.sqlite import SqliteStore, open_sqlite
 
 
-def make_accounts(var: Path, names: Sequence[str]) -> None:
-    """Make accounts of these names in the database under `var`. Not to be called inside of trio."""
-    trio.run(_make, var / Store().path, names)
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Who must exist before the server starts: users, and the members of channels, the owner first."""
+
+    users: Sequence[str] = ()
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-async def _make(path: Path, names: Sequence[str]) -> None:
+def populate(var: Path, population: Population) -> None:
+    """Make these users and groups in the database under `var`. Not to be called inside of trio."""
+    trio.run(_populate, var / Store().path, population)
+
+
+async def _populate(path: Path, population: Population) -> None:
     now = int(time.time() * 1000)
-    async with open_sqlite(path) as store, trio.open_nursery() as nursery:
-        for name in names:
-            # All at once, so that one synced transaction takes many.
-            nursery.start_soon(store.add_user, UserRecord(user=UserId(name), password_hash=None, created_at=now))
+    async with open_sqlite(path) as store:
+        # All at once, so that one synced transaction takes many.
+        async with trio.open_nursery() as nursery:
+            for name in population.users:
+                user = UserRecord(user=UserId(name), password_hash=None, created_at=now)
+                nursery.start_soon(store.add_user, user)
+        async with trio.open_nursery() as nursery:
+            for channel, members in population.groups.items():
+                nursery.start_soon(_add_group, store, ChannelName(channel), members, now)
+
+
+async def _add_group(store: SqliteStore, channel: ChannelName, members: Sequence[str], now: int) -> None:
+    owner, *others = members
+    roles = dict.fromkeys(map(UserId, others), Role.MEMBER) | {UserId(owner): Role.OWNER}
+    await store.create_channel(channel, roles, now)

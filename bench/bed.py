@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from bench.cores import Cores
-from bench.crew import Pace
 from bench.fleet import Fleet
 from bench.histogram import Histogram
 from bench.orders import Drained, Opened
+from bench.pace import Pace
 from bench.seats import Checks, Seat
 from bench.servers import Server
 from bench.tokens import signer
@@ -38,6 +38,7 @@ class Round:
     ack: Histogram = field(default_factory=Histogram)
     ticks: list[Tick] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)  # what a scenario demands and did not find
     notes: list[str] = field(default_factory=list)
     generator_limited: bool = False
 
@@ -48,15 +49,17 @@ class Measured:
 
     drained: Drained
     usage: "Usage"
+    sent: dict[str, int]  # to each channel, since the clients were made
 
 
 class Bed:
     """One round's server and clients."""
 
-    def __init__(self, server: Server, fleet: Fleet, watch: Watch) -> None:
+    def __init__(self, server: Server, fleet: Fleet, watch: Watch, body_bytes: int) -> None:
         self.server = server
         self.fleet = fleet
         self.watch = watch
+        self.body_bytes = body_bytes
         self.round = Round(server.name, server.version)
         self._sign = signer(server.secret)
 
@@ -85,7 +88,7 @@ class Bed:
         with self.usage() as usage:
             sent = self.fleet.load(pace, seconds)
             drained = self.fleet.drain(sent, _DRAIN_SECONDS)
-        return Measured(drained, usage)
+        return Measured(drained, usage, sent)
 
     @contextlib.contextmanager
     def usage(self) -> Iterator["Usage"]:
@@ -156,7 +159,7 @@ def run_round(scenario: Scenario, server: Server, cores: Cores, body_bytes: int,
     """Run a scenario once against a server that is up."""
     watch = Watch(server, show)
     with Fleet(server, cores, body_bytes, watch) as fleet:
-        bed = Bed(server, fleet, watch)
+        bed = Bed(server, fleet, watch, body_bytes)
         scenario(bed)
     bed.round.ticks = watch.ticks
     return bed.round

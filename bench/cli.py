@@ -34,11 +34,15 @@ def _common(command: _F) -> _F:
             "--config", type=_FILE, help="What the server started here runs with; default: bench/config.toml."
         ),
         click.option("--address", default="", metavar="HOST:PORT", help="Load a server that runs already."),
+        click.option("--encoding", type=click.Choice(["json", "msgpack"]), default="json", show_default=True),
+        click.option("--compress", is_flag=True, help="All clients agree on permessage-deflate."),
         click.option("--speaks", type=click.Choice(["chatd", "centrifugo"]), default="chatd", help="…its protocol."),
         click.option("--pid", type=int, default=0, help="…its process, to measure CPU and memory."),
         click.option("--secret-file", default="", help="…the file with its secret, to sign tokens."),
         click.option("--allow-remote", is_flag=True, help="…even if it is another machine: it must be yours to load."),
-        click.option("--peer", default="", metavar="centrifugo=BINARY", help="Alternate with this server."),
+        click.option(
+            "--peer", default="", metavar="centrifugo=BINARY|chatd", help="Alternate with it; chatd is plain JSON."
+        ),
         click.option("--results", type=click.Path(path_type=Path), help="Where files go; default: bench/results."),
         click.option("--no-page", is_flag=True, help="Write no HTML page."),
     ]
@@ -70,6 +74,8 @@ def _in_flight(count: int) -> Callable[[_F], _F]:
 @_rate(100.0)
 @_in_flight(0)
 @_seconds(5.0)
+@click.option("--channels", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Rooms, all together.")
+@click.option("--idle", type=click.IntRange(0, 200_000), default=0, help="More clients, who say nothing.")
 @_common
 def fanout(**options: Any) -> None:
     """One room, many readers, one publisher: at --rate, or with --in-flight as fast as it goes."""
@@ -101,6 +107,17 @@ def dm(**options: Any) -> None:
 
 
 @bench.command()
+@_clients(2000)
+@click.option("--members", type=click.IntRange(2, 1000), default=10, show_default=True, help="Of each group.")
+@_rate(500.0)
+@_seconds(5.0)
+@_common
+def rooms(**options: Any) -> None:
+    """As many durable groups as clients, each client in ten: the shape of a messenger."""
+    _scenario("rooms", options)
+
+
+@bench.command()
 @_clients(8000)
 @_seconds(30.0)
 @_common
@@ -117,6 +134,38 @@ def idle(**options: Any) -> None:
 def connect(**options: Any) -> None:
     """Handshakes and greetings."""
     _scenario("connect", options)
+
+
+@bench.command()
+@_clients(1000)
+@click.option("--watched", type=click.IntRange(1, 120), default=20, show_default=True, help="Users each watches.")
+@click.option("--percent", type=click.FloatRange(0, 90), default=5.0, show_default=True, help="Who leave for good.")
+@click.option("--grace-seconds", type=click.FloatRange(0, 600), default=10.0, show_default=True, help="Of the server.")
+@_common
+def presence(**options: Any) -> None:
+    """Users watch each other: all reconnect at once, then some leave. Is everybody told the truth, once?"""
+    _scenario("presence", options)
+
+
+@bench.command()
+@click.option("--profile", type=_FILE, help="Who does what; default: bench/profiles/small.toml.")
+@_seconds(10.0)
+@_common
+def mixed(**options: Any) -> None:
+    """Some idle, some chatting, some lurking: as a profile says."""
+    _scenario("mixed", _with_profile(options))
+
+
+@bench.command()
+@click.option("--profile", type=_FILE, help="Who does what; default: bench/profiles/soak.toml.")
+@click.option("--seconds", type=click.FloatRange(1, 7 * 86400), default=600.0, show_default=True, help="All in all.")
+@click.option("--warm-seconds", type=click.FloatRange(0, 86400), default=120.0, show_default=True)
+@click.option("--cycle-seconds", type=click.FloatRange(0.2, 3600), default=10.0, show_default=True)
+@click.option("--mib-per-hour", type=click.FloatRange(0, 1e6), default=30.0, show_default=True, help="Allowed.")
+@_common
+def soak(**options: Any) -> None:
+    """Minutes to hours of a profile, with all readers reconnecting in each cycle: does memory stay flat?"""
+    _scenario("soak", _with_profile(options))
 
 
 @bench.command()
@@ -223,6 +272,12 @@ def micro(save: bool) -> None:
         raise click.ClickException("slower than before: " + ", ".join(slower))
 
 
+def _with_profile(options: dict[str, Any]) -> dict[str, Any]:
+    """Leave the profile to the scenario's default where none is given."""
+    path = options.pop("profile")
+    return options | ({"profile": str(path)} if path else {})
+
+
 def _scenario(name: str, options: dict[str, Any]) -> None:
     """Run a scenario, show its result and write its files; exit with 1 when a delivery was wrong."""
     from rich.console import Console
@@ -231,18 +286,22 @@ def _scenario(name: str, options: dict[str, Any]) -> None:
     from bench.cores import share
     from bench.live import LiveLine
     from bench.report import page, table
-    from bench.scenarios import NEEDS_CHATD, SCENARIOS
+    from bench.scenarios import NEEDS_CHATD, NEEDS_GROUPS, SCENARIOS
     from bench.servers import CONFIG
     from bench.targets import Target
 
     config = options.pop("config") or CONFIG
     directory = options.pop("results") or results.RESULTS
     with_page = not options.pop("no_page")
-    plan = runs.Plan(share(options.pop("workers")), options.pop("rounds"), options.pop("body_bytes"), config)
-    names = ("address", "speaks", "pid", "secret_file", "allow_remote", "peer")
+    names = ("address", "speaks", "pid", "secret_file", "allow_remote", "peer", "encoding", "compress")
     target = Target(config, **{key: options.pop(key) for key in names})
-    if name in NEEDS_CHATD and (target.peer or target.speaks != "chatd"):
+    if name in NEEDS_CHATD and not target.is_only_chatd:
         raise click.UsageError(f"{name} needs what only chatd has")
+    if name in NEEDS_GROUPS and target.address:
+        raise click.UsageError(f"{name} needs groups that the bench makes in a server of its own")
+    plan = runs.Plan(
+        share(options.pop("workers")), options.pop("rounds"), options.pop("body_bytes"), config, target.name
+    )
     console = Console()
     with LiveLine(console) as line, _plain_errors():
         result = runs.run(name, SCENARIOS[name](**options), target.launches(), plan, line.show)
@@ -262,10 +321,13 @@ def _plain_errors() -> Iterator[None]:
     from bench.bed import ScenarioFailed
     from bench.fleet import WorkerFailed
     from bench.loopback import TargetRefused
+    from bench.profile import ProfileError
     from bench.servers import ServerFailed
     from bench.targets import UnknownPeer
+    from chatd.config import ConfigError
 
+    known = (ConfigError, ProfileError, ScenarioFailed, ServerFailed, TargetRefused, UnknownPeer, WorkerFailed)
     try:
         yield
-    except (ScenarioFailed, ServerFailed, TargetRefused, UnknownPeer, WorkerFailed) as error:
+    except known as error:
         raise click.ClickException(str(error)) from error

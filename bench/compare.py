@@ -31,11 +31,15 @@ def compare(before: Result, after: Result) -> Table:
 def differences(before: Result, after: Result) -> list[str]:
     """Name options and facts of the machine that differ, since figures then cannot be laid to the program alone."""
     lines = []
-    for what, one, other in (("option", before.options, after.options), ("machine", before.machine, after.machine)):
+    facts = (
+        ("option", "–", before.options, after.options),
+        ("machine", "–", before.machine, after.machine),
+        ("version", "–", before.versions, after.versions),
+        ("config", "as shipped", before.config_changes, after.config_changes),
+    )
+    for what, absent, one, other in facts:
         names = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
-        lines += [f"{what} {name}: {one.get(name)} → {other.get(name)}" for name in names]
-    if before.config != after.config:
-        lines.append("the configuration files differ")
+        lines += [f"{what} {name}: {one.get(name, absent)} → {other.get(name, absent)}" for name in names]
     return lines
 
 

@@ -2,10 +2,11 @@
 
 import contextlib
 import socket
+from collections.abc import Mapping
 from enum import IntEnum
 
-from bench.dialects import Cursor
-from bench.seats import Seat
+from bench.seats import STREAM, Cursor, Seat, stream_name
+from bench.watcher import Watcher
 from bench.wire import SendTemplate
 
 
@@ -26,6 +27,7 @@ class Connection:
 
     __slots__ = (
         "began_ns",
+        "close_code",
         "epoch",
         "expected",
         "fd",
@@ -41,7 +43,10 @@ class Connection:
         "sock",
         "stage",
         "stopped",
+        "strays",
+        "streams",
         "template",
+        "watcher",
     )
 
     def __init__(self, seat: Seat) -> None:
@@ -50,6 +55,9 @@ class Connection:
         self.sent = 0
         self.holes = 0
         self.repeats = 0
+        self.strays = 0
+        self.streams = dict.fromkeys(seat.hears, 0)
+        self.watcher = Watcher(seat.watches) if seat.watches else None
         self.stopped = False
         self.template: SendTemplate | None = None
         self.pending: dict[int, int] = {}
@@ -63,6 +71,7 @@ class Connection:
         self.out = b""
         self.fd = -1
         self.began_ns = 0
+        self.close_code = 0
 
     def open(self, address: tuple[str, int], source: str) -> int:
         """Begin to connect from this source address; return the descriptor, writable when the kernel is done.
@@ -112,6 +121,23 @@ class Connection:
             self.repeats += min(after, self.expected) - first
         self.expected = max(self.expected, after)
 
+    def take_of_stream(self, counter: int) -> None:
+        """Note that one message of one of several streams came."""
+        stream, place = divmod(counter, STREAM)
+        expected = self.streams.get(stream)
+        if expected is None:
+            self.strays += 1
+            return
+        self.holes += max(0, place - expected)
+        self.repeats += place < expected
+        self.streams[stream] = max(expected, place + 1)
+
+    def unread(self, sent: Mapping[str, int]) -> int:
+        """Count what was sent to this client and has not come."""
+        if self.streams:
+            return sum(max(0, sent.get(stream_name(one), 0) - expected) for one, expected in self.streams.items())
+        return max(0, sent.get(self.seat.reads, 0) - self.expected) if self.seat.reads else 0
+
     def stand(self, epoch: str, seq: int) -> None:
         """Note where the channel stands now, with all that is expected so far read.
 
@@ -129,6 +155,10 @@ class Connection:
         """Let the kernel's buffers of this side fill soon."""
         self.stopped = True
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+    def read_again(self) -> None:
+        """Give the kernel's buffer room again: through the small one, bytes come by the timer of probes only."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
 
     def close(self) -> None:
         """Close the socket, if there is one; may be called twice."""

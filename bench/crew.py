@@ -10,8 +10,9 @@ import re
 import select
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +20,10 @@ from bench.connection import Connection, Stage
 from bench.dialects import HELLO_ID, SUBSCRIBE_ID, Dialect, is_upgraded, upgrade_request
 from bench.histogram import Histogram
 from bench.latencies import Latencies
-from bench.seats import Checks, Seat
-from bench.wire import Scan, is_close, is_ping, pong_frame
+from bench.pace import Pace, schedule
+from bench.seats import STREAM, Checks, Seat
+from bench.watcher import Seen, Watcher
+from bench.wire import Scan, frames, is_close, is_ping, pong_frame
 
 _READ_BYTES = 32768
 _EVENTS = 256
@@ -43,12 +46,14 @@ class Totals:
     closes: Counter[str] = field(default_factory=Counter)  # codes and reasons of goodbyes
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How the writers write: at a rate over all of them, or each with so many unanswered sends."""
+@dataclass(slots=True)
+class Stopped:
+    """What became of clients that had stopped reading, when they read again."""
 
-    rate: float = 0.0
-    in_flight: int = 0
+    closed: Counter[str] = field(default_factory=Counter)  # how many were cut off, by close code ("none": without one)
+    caught_up: int = 0  # still connected, and everything came
+    left: int = 0  # still connected, and not everything came in time
+    messages_behind: int = 0  # the most that had waited for one of those who were still connected
 
 
 Tick = Callable[[Histogram, Histogram], None]
@@ -66,7 +71,8 @@ class Crew:
         self._epoll = select.epoll()
         self._by_fd: dict[int, Connection] = {}
         self._request = upgrade_request(dialect, f"{address[0]}:{address[1]}")
-        self._scan = Scan()
+        self._scan = Scan(dialect.grammar)
+        self._messages = (dialect.grammar.first, dialect.grammar.compressed)
         self._next_tick = 0
         self._in_flight = 0
         self._opening = 0
@@ -135,12 +141,15 @@ class Crew:
                 connection.rest = head
                 return
             connection.rest = b""
-            if not is_upgraded(head):
-                self.totals.errors[head.partition(b"\r\n")[0].decode("latin-1")] += 1
+            if not is_upgraded(head, self._dialect.compress):
+                self.totals.errors["no upgrade as asked: " + head.partition(b"\r\n")[0].decode("latin-1")] += 1
                 self._lost(connection)
                 return
             seat = connection.seat
             cursors = {seat.reads: seat.cursor} if seat.cursor else {}
+            if connection.watcher and connection.watcher.has_subscribed:
+                # These channels have no places: such a cursor only subscribes again.
+                cursors = {f"presence:{user}": ("-", 0) for user in seat.watches}
             connection.stage = Stage.GREETING
             self._send(connection, self._dialect.greeting(seat.token, cursors))
         if data:
@@ -158,11 +167,36 @@ class Crew:
                 self.totals.errors["a cursor was not recovered"] += 1
         if answer == HELLO_ID and seat.subscribes and seat.cursor is None:
             connection.stage = Stage.SUBSCRIBING
-            self._send(connection, self._dialect.subscribe(seat.reads))
+            self._send(connection, self._dialect.subscribe([seat.reads]))
         elif answer in (HELLO_ID, SUBSCRIBE_ID):
-            connection.stage = Stage.READY
-            self._opening -= 1
-            self._connect_ns.append(now_ns() - connection.began_ns)
+            self._ready(connection)
+
+    def _ready(self, connection: Connection) -> None:
+        connection.stage = Stage.READY
+        self._opening -= 1
+        self._connect_ns.append(now_ns() - connection.began_ns)
+
+    def _watch(self, connection: Connection, watcher: Watcher, said: Mapping[str, Any]) -> None:
+        """Handle what is said to a client that watches users: subscribe, then ask for the states, then follow."""
+        users = connection.seat.watches
+        match said["type"]:
+            case "connected" if not watcher.has_subscribed:
+                connection.stage = Stage.SUBSCRIBING
+                self._send(connection, self._dialect.subscribe([f"presence:{user}" for user in users]))
+            case "connected":
+                self._send(connection, self._dialect.ask_states(users))
+            case "subscribed":
+                watcher.left -= 1
+                if not watcher.left:
+                    watcher.has_subscribed = True
+                    self._send(connection, self._dialect.ask_states(users))
+            case "presence":
+                watcher.answered(said["users"])
+                self._ready(connection)
+            case "presence_changed":
+                watcher.changed(said)
+            case "error":
+                self.totals.errors[str({name: said[name] for name in ("code", "reason")})] += 1
 
     # Load.
 
@@ -174,14 +208,15 @@ class Crew:
         if pace.in_flight:
             for writer in self.writers:
                 self._publish(writer, pace.in_flight, now_ns())
-        interval = 1e9 / pace.rate if pace.rate else 0.0
-        due, count = start_ns if interval and self.writers else end_ns, 0
-        while (now := now_ns()) < end_ns:
-            while due <= now and due < end_ns:
-                self._publish(self.writers[count % len(self.writers)], 1, due)
-                count += 1
-                due = start_ns + int(count * interval)
-            self._turn(min(due, end_ns))
+        now = now_ns()
+        for due, writer in schedule(pace, self.writers, start_ns):
+            while now < min(due, end_ns):
+                self._turn(min(due, end_ns))
+                now = now_ns()
+            if now >= end_ns:
+                break
+            self._publish(writer, 1, due)
+        self.rest_until(end_ns)
         self._in_flight = 0
 
     def rest_until(self, until_ns: int) -> None:
@@ -203,16 +238,12 @@ class Crew:
 
     def missing(self, sent: dict[str, int]) -> int:
         """Count messages that did not reach their readers, and sends without an answer."""
-        unread = sum(
-            max(0, sent.get(connection.seat.reads, 0) - connection.expected)
-            for connection in self.connections
-            if connection.seat.reads and not connection.stopped
-        )
+        unread = sum(connection.unread(sent) for connection in self.connections if not connection.stopped)
         return unread + sum(len(writer.pending) for writer in self.writers)
 
     def sent(self) -> dict[str, int]:
-        """Return how many messages were sent to each channel."""
-        return {writer.seat.writes: writer.sent for writer in self.writers}
+        """Return how many messages were sent to each channel, or in each numbered stream."""
+        return {writer.seat.told: writer.sent for writer in self.writers}
 
     def checks(self, missing: int) -> Checks:
         """Return what was wrong so far."""
@@ -222,6 +253,7 @@ class Crew:
             repeats=sum(connection.repeats for connection in self.connections),
             errors=self.totals.errors.total(),
             closed=self.totals.closed,
+            strays=sum(connection.strays for connection in self.connections),
         )
 
     @property
@@ -236,10 +268,39 @@ class Crew:
         self.acks = Latencies()
 
     def stop_reading(self, connections: list[Connection]) -> None:
-        """Let some clients stay connected and never read again."""
+        """Let some clients stay connected and read no more."""
         for connection in connections:
             connection.stop_reading()
-            self._epoll.modify(connection.fd, 0)
+            self._epoll.unregister(connection.fd)  # with an empty mask it would still tell of ends, again and again
+
+    def read_again(self, sent: dict[str, int], deadline_ns: int) -> Stopped:
+        """Let those who stopped read what is there for them, until all came to an end or the deadline."""
+        slow = [connection for connection in self.connections if connection.stopped and connection.fd >= 0]
+        behind = {connection: connection.unread(sent) for connection in slow}
+        for connection in slow:
+            connection.read_again()
+            self._epoll.register(connection.fd, _READ)
+        left = slow
+        while left and now_ns() < deadline_ns:
+            self._turn(min(now_ns() + 20_000_000, deadline_ns))
+            left = [one for one in left if one.fd >= 0 and not one.close_code and one.unread(sent)]
+        found = Stopped(left=len(left))
+        for connection in slow:
+            if connection.close_code or connection.fd < 0:
+                found.closed[str(connection.close_code or "none")] += 1
+            elif connection not in left:
+                found.caught_up += 1
+                found.messages_behind = max(found.messages_behind, behind[connection])
+        return found
+
+    def cut(self, users: Collection[str]) -> None:
+        """Cut some clients, who do not come back."""
+        self.drop([connection for connection in self.connections if connection.seat.user in users])
+
+    def seen(self, gone: Collection[str]) -> Seen:
+        """Return what those who watch users know now."""
+        watching = [one.watcher for one in self.connections if one.watcher and one.fd >= 0]
+        return sum((watcher.seen(gone) for watcher in watching), Seen())
 
     def drop(self, connections: list[Connection]) -> None:
         """Close connections without a goodbye, as a lost network does."""
@@ -300,6 +361,9 @@ class Crew:
         whole = not connection.rest
         if not whole:
             data = connection.rest + data
+        if connection.watcher:
+            self._take_told(connection, connection.watcher, data)
+            return
         scan = self._scan
         scan.clear()
         end = scan.feed(data, bool(connection.pending) or connection.stage is not Stage.READY)
@@ -308,7 +372,11 @@ class Crew:
         if counters:
             first, after = counters[0], counters[-1] + 1
             is_run = after - first == 1 == len(counters) or counters == list(range(first, after))
-            if is_run:
+            if connection.streams:
+                is_run = False  # its place is not in `expected`
+                for counter in counters:
+                    connection.take_of_stream(counter)
+            elif is_run:
                 connection.take(first, after)
             else:
                 for counter in counters:
@@ -318,11 +386,22 @@ class Crew:
             if whole and is_run and end == len(data) < _READ_BYTES and not scan.answers and not scan.others:
                 self._piece, self._piece_first, self._piece_after, self._piece_number = data, first, after, number
         if scan.answers or scan.errors:
-            self._answered(connection, data, now)
+            self._answered(connection, now)
         for first_byte, payload in scan.others:
             self._other(connection, first_byte, payload)
 
-    def _answered(self, connection: Connection, data: bytes, now: int) -> None:
+    def _take_told(self, connection: Connection, watcher: Watcher, data: bytes) -> None:
+        """Take a piece of a stream message by message, in order: what comes later about a user counts."""
+        end = 0
+        for first, payload, after in frames(data):
+            end = after
+            if first in self._messages:
+                self._watch(connection, watcher, self._dialect.read(first, payload))
+            else:
+                self._other(connection, first, payload)
+        connection.rest = data[end:]
+
+    def _answered(self, connection: Connection, now: int) -> None:
         """Count acks, and give each writer its next sends in one write."""
         scan = self._scan
         for error in scan.errors:
@@ -333,7 +412,7 @@ class Crew:
             if sent_at is not None:
                 acked.append(sent_at)
             else:
-                start, end = scan.answer
+                data, start, end = scan.answer
                 self._greeted(connection, answer, data[start:end])
         if acked:
             self.acks.record(now, self.acks.piece(acked))
@@ -345,7 +424,10 @@ class Crew:
         template = writer.template
         if template is None or writer.stage is not Stage.READY:
             return
-        counter = writer.sent
+        stream = writer.seat.stream
+        if stream and writer.sent + count > STREAM:
+            raise RuntimeError("a stream has no counters left: write for less time")
+        counter = stream * STREAM + writer.sent
         if count == 1:
             writer.pending[counter] = time_ns
             data = template.frame(counter, time_ns)
@@ -355,7 +437,7 @@ class Crew:
                 writer.pending[number] = time_ns
                 frames.append(template.frame(number, time_ns))
             data = b"".join(frames)
-        writer.sent = counter + count
+        writer.sent += count
         self._send(writer, data)
 
     def _send(self, connection: Connection, data: bytes) -> None:
@@ -402,7 +484,7 @@ class Crew:
         if is_ping(first_byte):
             self._send(connection, pong_frame(payload))
         elif is_close(first_byte):
-            code = int.from_bytes(payload[:2], "big")
+            code = connection.close_code = int.from_bytes(payload[:2], "big")
             self.totals.closes[f"{code} {payload[2:].decode(errors='replace')}".strip()] += 1
         else:
             reply = self._dialect.reply(payload)

@@ -1,24 +1,33 @@
-"""How a server wants to be spoken to: its path, its greeting, its commands, as bytes with fixed-width numbers.
+"""How a server wants to be spoken to: its path, its greeting, its commands, as bytes with numbers of fixed width.
 
-A dialect is the whole of what the load generator knows about a server. Ids have ten digits (bench/body.py), so that
+A dialect is the whole of what the load generator knows about a server. Ids have a fixed length (bench/body.py), so that
 answers are found by position. Everything here is made once per connection; nothing is made per message.
 """
 
 import base64
 import hashlib
 import json
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
 
-from bench import body
-from bench.body import COUNTER_BASE
-from bench.wire import SendTemplate, text_frame
+import msgspec
 
-HELLO_ID = 2_000_000_000
-"""The counter (not based) of the id of a greeting; those of messages stay far below."""
+from bench.body import COUNTER_BASE, json_template, msgpack_template
+from bench.grammar import GRAMMARS, Grammar
+from bench.seats import Cursor
+from bench.wire import SendTemplate, message_frame, text_frame
+from protocol.deflate import inflate
 
-SUBSCRIBE_ID = HELLO_ID + 1
+HELLO_ID = 3_200_000_000
+"""The counter (not based) of the id of a greeting; those of messages stay below."""
 
-Cursor = tuple[str, int]
+ASK_ID = HELLO_ID + 1
+SUBSCRIBE_ID = HELLO_ID + 2
+"""The first subscription's; further ones count on."""
+
+Encoding = Literal["json", "msgpack"]
+
+_MOST_BYTES = 2**26
 
 
 class Place(NamedTuple):
@@ -41,13 +50,20 @@ class Dialect(Protocol):
     name: str
     path: str
     subprotocol: str
-    durable: bool  # it has member channels, durable history and cursors as chatd has them
+    compress: bool  # ask for permessage-deflate, and insist on it
 
-    def greeting(self, token: str, cursors: dict[str, Cursor]) -> bytes:
+    @property
+    def grammar(self) -> Grammar:
+        """The marks of what it says."""
+
+    def greeting(self, token: str, cursors: Mapping[str, Cursor]) -> bytes:
         """Frame the first command; its answer has the id HELLO_ID."""
 
-    def subscribe(self, channel: str) -> bytes:
-        """Frame a subscription; its answer has the id SUBSCRIBE_ID."""
+    def subscribe(self, channels: Sequence[str]) -> bytes:
+        """Frame subscriptions; their answers have the ids from SUBSCRIBE_ID on."""
+
+    def ask_states(self, users: Sequence[str]) -> bytes:
+        """Frame the question in what state users are; its answer has the id ASK_ID."""
 
     def send(self, channel: str, size: int) -> SendTemplate:
         """Make the template of a publish with a body of this size."""
@@ -55,8 +71,11 @@ class Dialect(Protocol):
     def place(self, payload: bytes, channel: str) -> Place | None:
         """Read from an answer to the greeting or the subscription where the channel stands, if it says so."""
 
+    def read(self, first: int, payload: bytes) -> dict[str, Any]:
+        """Decode a whole message, compressed or not."""
+
     def reply(self, payload: bytes) -> bytes | None:
-        """Frame what must be answered to a text frame that is no message and no answer (an application's ping)."""
+        """Frame what must be answered to a message that is no publication and no answer (an application's ping)."""
 
     def room(self, name: str) -> str:
         """Name a public channel that anyone may read and write."""
@@ -74,46 +93,77 @@ def upgrade_request(dialect: Dialect, host: str) -> bytes:
     ]
     if dialect.subprotocol:
         lines.append(f"Sec-WebSocket-Protocol: {dialect.subprotocol}")
+    if dialect.compress:
+        lines.append("Sec-WebSocket-Extensions: permessage-deflate")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def is_upgraded(head: bytes) -> bool:
-    """Tell whether the head of a response accepts the upgrade."""
+def is_upgraded(head: bytes, compress: bool = False) -> bool:
+    """Tell whether the head of a response accepts the upgrade, with the compression that was asked for."""
+    if compress and b"permessage-deflate" not in head:
+        return False
     return head.startswith(b"HTTP/1.1 101") and _HANDSHAKE_ACCEPT in head
 
 
-class ChatdJson:
-    """chatd's own protocol, in JSON."""
+class Chatd:
+    """chatd's own protocol."""
 
     name = "chatd"
     path = "/v1/ws"
-    subprotocol = "chatd.v1.json"
-    durable = True
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, encoding: Encoding = "json", compress: bool = False) -> None:
         """Take a name for this run: keys begin with it, so that a server that ran before repeats none of them."""
-        self._run = run.encode()
+        self._run = run
+        self._encoding = encoding
+        self.compress = compress
+        self.subprotocol = f"chatd.v1.{encoding}"
 
-    def greeting(self, token: str, cursors: dict[str, Cursor]) -> bytes:
+    @property
+    def grammar(self) -> Grammar:
+        """The marks of its encoding."""
+        return GRAMMARS[self._encoding]
+
+    def greeting(self, token: str, cursors: Mapping[str, Cursor]) -> bytes:
         """Frame `connect`."""
-        command = {"type": "connect", "id": COUNTER_BASE + HELLO_ID, "token": token}
-        return _json_frame(command | ({"cursors": cursors} if cursors else {}))
+        fields: dict[str, object] = {"token": token}
+        return self._command("connect", HELLO_ID, fields | ({"cursors": cursors} if cursors else {}))
 
-    def subscribe(self, channel: str) -> bytes:
-        """Frame `subscribe`."""
-        return _json_frame({"type": "subscribe", "id": COUNTER_BASE + SUBSCRIBE_ID, "channel": channel})
+    def subscribe(self, channels: Sequence[str]) -> bytes:
+        """Frame `subscribe` for each."""
+        return b"".join(
+            self._command("subscribe", SUBSCRIBE_ID + index, {"channel": channel})
+            for index, channel in enumerate(channels)
+        )
+
+    def ask_states(self, users: Sequence[str]) -> bytes:
+        """Frame `presence`."""
+        return self._command("presence", ASK_ID, {"users": list(users)})
 
     def send(self, channel: str, size: int) -> SendTemplate:
         """Make the template of `send`; the counter is the key too."""
-        command = b'{"type":"send","id":%%d,"channel":"%s","key":"%s-%%d","data":%s}'
-        return SendTemplate(command % (channel.encode(), self._run, body.template(size)), "nnnt")
+        if self._encoding == "json":
+            command = b'{"type":"send","id":%%d,"channel":"%s","key":"%s-%%d","data":%s}'
+            return SendTemplate(command % (channel.encode(), self._run.encode(), json_template(size)), "nnnt")
+        strings = ("type", "send", "channel", channel, "key")
+        kind, send, channel_field, name, key_field = (_packed(text) for text in strings)
+        # The key ends with ten digits that are filled in, and its head counts them.
+        key = _packed(f"{self._run}-{COUNTER_BASE}")[:-10] + b"%d"
+        command = b"\x85" + kind + send + b"\xa2id\xce%b" + channel_field + name + key_field + key + _packed("data")
+        return SendTemplate(command + msgpack_template(size), "NnNT", self.grammar.first)
 
     def place(self, payload: bytes, channel: str) -> Place | None:
         """Read it from `subscribed`, or from what the cursor brought in `connected`."""
-        answer = json.loads(payload)
+        answer = self._decode(payload)
         if answer["type"] == "connected":
             answer = answer["resumed"].get(channel)
         return Place(answer["epoch"], answer["seq"], answer["recovered"]) if answer else None
+
+    def read(self, first: int, payload: bytes) -> dict[str, Any]:
+        """Decode a message."""
+        found: dict[str, Any] = self._decode(
+            inflate(payload, _MOST_BYTES) if first == self.grammar.compressed else payload
+        )
+        return found
 
     def reply(self, payload: bytes) -> bytes | None:
         """Answer nothing: chatd's keepalive is the WebSocket's."""
@@ -123,6 +173,14 @@ class ChatdJson:
         """Name a room."""
         return f"room:{name}"
 
+    def _command(self, kind: str, number: int, fields: Mapping[str, object]) -> bytes:
+        command = {"type": kind, "id": COUNTER_BASE + number, **fields}
+        encode = msgspec.json.encode if self._encoding == "json" else msgspec.msgpack.encode
+        return message_frame(self.grammar.first, encode(command))
+
+    def _decode(self, payload: bytes) -> Any:
+        return msgspec.json.decode(payload) if self._encoding == "json" else msgspec.msgpack.decode(payload)
+
 
 class Centrifugo:
     """Centrifugo's bidirectional protocol, in JSON."""
@@ -130,27 +188,43 @@ class Centrifugo:
     name = "centrifugo"
     path = "/connection/websocket"
     subprotocol = ""
-    durable = False
 
-    def __init__(self, run: str) -> None:
-        """Take the run's name, which this protocol has no use for."""
+    def __init__(self, compress: bool = False) -> None:
+        self.compress = compress
 
-    def greeting(self, token: str, cursors: dict[str, Cursor]) -> bytes:
+    @property
+    def grammar(self) -> Grammar:
+        """The marks of JSON."""
+        return GRAMMARS["json"]
+
+    def greeting(self, token: str, cursors: Mapping[str, Cursor]) -> bytes:
         """Frame `connect`, without a token: the peer runs in its insecure mode."""
         return _json_frame({"id": COUNTER_BASE + HELLO_ID, "connect": {}})
 
-    def subscribe(self, channel: str) -> bytes:
-        """Frame `subscribe`."""
-        return _json_frame({"id": COUNTER_BASE + SUBSCRIBE_ID, "subscribe": {"channel": channel}})
+    def subscribe(self, channels: Sequence[str]) -> bytes:
+        """Frame `subscribe` for each."""
+        return b"".join(
+            _json_frame({"id": COUNTER_BASE + SUBSCRIBE_ID + index, "subscribe": {"channel": channel}})
+            for index, channel in enumerate(channels)
+        )
+
+    def ask_states(self, users: Sequence[str]) -> bytes:
+        """Ask nothing: the peer has no states of users. Scenarios that need them are not run against it."""
+        return b""
 
     def send(self, channel: str, size: int) -> SendTemplate:
         """Make the template of `publish`."""
         command = b'{"id":%%d,"publish":{"channel":"%s","data":%s}}'
-        return SendTemplate(command % (channel.encode(), body.template(size)), "nnt")
+        return SendTemplate(command % (channel.encode(), json_template(size)), "nnt")
 
     def place(self, payload: bytes, channel: str) -> Place | None:
         """Know nothing of places: the peer runs without history."""
         return None
+
+    def read(self, first: int, payload: bytes) -> dict[str, Any]:
+        """Decode a message."""
+        found: dict[str, Any] = json.loads(payload)
+        return found
 
     def reply(self, payload: bytes) -> bytes | None:
         """Answer the empty object, which is its ping."""
@@ -161,8 +235,10 @@ class Centrifugo:
         return name
 
 
-DIALECTS: dict[str, type[ChatdJson] | type[Centrifugo]] = {"chatd": ChatdJson, "centrifugo": Centrifugo}
-
-
 def _json_frame(command: object) -> bytes:
     return text_frame(json.dumps(command, separators=(",", ":")).encode())
+
+
+def _packed(text: str) -> bytes:
+    """Encode a string in MessagePack, ready to stand in a %-template."""
+    return msgspec.msgpack.encode(text).replace(b"%", b"%%")

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -11,11 +13,13 @@ from typing import TypeVar
 
 from bench import orders, procfs, worker
 from bench.cores import Cores
-from bench.crew import Pace
+from bench.crew import Stopped
 from bench.histogram import Histogram
+from bench.pace import Pace
 from bench.seats import Checks, Seat
 from bench.servers import Server
 from bench.watch import Watch
+from bench.watcher import Seen
 
 _A = TypeVar("_A", bound=orders.Answer)
 _GRACE_SECONDS = 30.0
@@ -116,6 +120,26 @@ class Fleet:
         given = [orders.StopReading((count + index) // parts) for index in range(parts)]
         self._tell(given, orders.Done, 0)
 
+    def read_again(self, sent: dict[str, int], seconds: float) -> Stopped:
+        """Let those who stopped read what is there for them; return what became of them."""
+        self._watch.phase = "reading again"
+        answers = self._tell_all(orders.ReadAgain(sent, seconds), Stopped, seconds)
+        return Stopped(
+            closed=sum((answer.closed for answer in answers), Counter()),
+            caught_up=sum(answer.caught_up for answer in answers),
+            left=sum(answer.left for answer in answers),
+            messages_behind=max(answer.messages_behind for answer in answers),
+        )
+
+    def cut(self, users: Collection[str]) -> None:
+        """Cut the connections of these users for good, without a goodbye."""
+        self._tell_all(orders.Cut(frozenset(users)), orders.Done, 0)
+
+    def look(self, gone: Collection[str] = ()) -> Seen:
+        """Return what those who watch users know, compared with who is gone."""
+        answers = self._tell_all(orders.Look(frozenset(gone)), orders.Looked, 0)
+        return sum((answer.seen for answer in answers), Seen())
+
     def drop(self, *, writers_too: bool) -> None:
         """Cut connections without a goodbye."""
         self._tell_all(orders.Drop(writers_too), orders.Done, 0)
@@ -133,7 +157,7 @@ class Fleet:
 
     def _share(self, pace: Pace, index: int) -> Pace:
         """Give a worker its part of a common rate, by how many of the writers are its."""
-        return Pace(pace.rate * self._writers[index] / max(1, sum(self._writers)), pace.in_flight)
+        return replace(pace, rate=pace.rate * self._writers[index] / max(1, sum(self._writers)))
 
     # Talking with the workers.
 
@@ -170,6 +194,7 @@ class Fleet:
 
 def _opened(answers: list[orders.Opened]) -> orders.Opened:
     return orders.Opened(
+        asked=sum(answer.asked for answer in answers),
         ready=sum(answer.ready for answer in answers),
         seconds=max(answer.seconds for answer in answers),
         latencies=_merged([answer.latencies for answer in answers]),

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import trio
 
-from bench.dialects import ChatdJson, is_upgraded, upgrade_request
+from bench.dialects import Chatd, is_upgraded, upgrade_request
 from bench.ledger import Ledger, Row
 from protocol.codes import may_retry
 from protocol.frames import FrameLimits, FrameReader, Opcode, client_frame
@@ -92,7 +92,7 @@ class KillClient:
             self._stream.socket.close()
 
     async def _greet(self, user: str) -> None:
-        await self._stream.send_all(upgrade_request(ChatdJson(""), f"{self._address[0]}:{self._address[1]}"))
+        await self._stream.send_all(upgrade_request(Chatd(""), f"{self._address[0]}:{self._address[1]}"))
         head = b""
         while b"\r\n\r\n" not in head:
             data = await self._stream.receive_some(_READ_BYTES)

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from bench.crew import Pace
+from bench.crew import Stopped
 from bench.histogram import Histogram
+from bench.pace import Pace
 from bench.seats import Checks, Seat
+from bench.watcher import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,28 @@ class StopReading:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadAgain:
+    """Let those who stopped reading go on. Answered by Stopped."""
+
+    sent: dict[str, int]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Cut the connections of these users for good. Answered by Done."""
+
+    users: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Say what those who watch users know, and compare it with who is gone. Answered by Looked."""
+
+    gone: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Drop:
     """Cut the connections of all clients that write nothing (or of all). Answered by Done."""
 
@@ -65,7 +89,7 @@ class Quit:
     """Close everything and end. Answered by nothing."""
 
 
-Order = Open | Load | Drain | Forget | StopReading | Drop | Return | Quit
+Order = Open | Load | Drain | Forget | StopReading | ReadAgain | Cut | Look | Drop | Return | Quit
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +99,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """So many clients became ready in so many seconds; how long each took."""
+    """So many of those who were asked to became ready in so many seconds; how long each took."""
 
+    asked: int
     ready: int
     seconds: float
     latencies: Histogram
@@ -103,6 +128,13 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """What those who watch users know, all together."""
+
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Comes unasked, some times a second: what was recorded since the last one, and this process's CPU time so far."""
 
@@ -119,4 +151,4 @@ class Failed:
     reason: str
 
 
-Answer = Done | Opened | Loaded | Drained | Failed
+Answer = Done | Opened | Loaded | Drained | Stopped | Looked | Failed

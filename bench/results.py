@@ -1,8 +1,5 @@
 """The result of a run: its rounds, in one JSON file that any later run can be compared with."""
 
-import os
-import platform
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,7 +15,8 @@ from bench.seats import Checks
 from bench.watch import Tick
 
 FORMAT = 1
-RESULTS = Path(__file__).with_name("results")
+RESULTS = Path("bench/results")
+"""Where results go, seen from where the bench is started."""
 
 Spread = tuple[float, float, float]
 """Minimum, median and maximum."""
@@ -38,6 +36,8 @@ class Result:
     machine: dict[str, Any]
     config: str  # the text of chatd's configuration file
     rounds: list[Round] = field(default_factory=list)
+    config_changes: dict[str, Any] = field(default_factory=dict)  # where it differs from the shipped one
+    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def targets(self) -> list[str]:
@@ -65,8 +65,8 @@ class Result:
 
     @property
     def is_good(self) -> bool:
-        """Tell whether every delivery of every round was right."""
-        return all(one.checks.is_good for one in self.rounds)
+        """Tell whether every delivery of every round was right, and nothing else failed."""
+        return all(one.checks.is_good and not one.failures for one in self.rounds)
 
 
 def _both_have(one: Round, other: Round, name: str) -> bool:
@@ -76,17 +76,6 @@ def _both_have(one: Round, other: Round, name: str) -> bool:
 def spread(values: list[float]) -> Spread | None:
     """Return minimum, median and maximum; None of nothing."""
     return (min(values), median(values), max(values)) if values else None
-
-
-def machine() -> dict[str, Any]:
-    """Say on what this runs."""
-    return {
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(_memory_kib() / 1024**2, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": sys.version.split()[0],
-    }
 
 
 def save(result: Result, directory: Path) -> Path:
@@ -120,7 +109,7 @@ def _plain(result: Result) -> dict[str, Any]:
     for one in result.rounds:
         plain: dict[str, Any] = {
             name: getattr(one, name)
-            for name in ("target", "version", "figures", "errors", "notes", "generator_limited")
+            for name in ("target", "version", "figures", "errors", "failures", "notes", "generator_limited")
         }
         plain["checks"] = one.checks._asdict()
         plain["delivery"] = one.delivery.to_sparse()
@@ -134,6 +123,8 @@ def _plain(result: Result) -> dict[str, Any]:
         "started": result.started,
         "machine": result.machine,
         "config": result.config,
+        "config_changes": result.config_changes,
+        "versions": result.versions,
         "rounds": rounds,
     }
 
@@ -148,14 +139,3 @@ def _round(plain: Mapping[str, Any]) -> Round:
             "ticks": [Tick(**tick) for tick in plain["ticks"]],
         }
     )
-
-
-def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _memory_kib() -> int:
-    return int(Path("/proc/meminfo").read_text().split()[1])

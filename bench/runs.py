@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench.accounts import Population
 from bench.bed import run_round
 from bench.cores import Cores
-from bench.results import Result, machine
-from bench.scenarios import AnyScenario, Dm
+from bench.environment import config_changes, machine, versions
+from bench.results import Result
+from bench.scenarios import AnyScenario, Peopled
 from bench.servers import CONFIG
 from bench.targets import Launch
 from bench.watch import Show
@@ -22,20 +24,23 @@ class Plan:
     rounds: int = 1
     body_bytes: int = 200
     config: Path = CONFIG
+    speaks: str = "chatd"  # what the first server is called: how its clients speak
 
 
 def run(name: str, scenario: AnyScenario, launches: Sequence[Launch], plan: Plan, show: Show) -> Result:
     """Run so many rounds against each server; each is brought up anew for each round."""
     result = Result(
         scenario=name,
-        options=asdict(scenario) | {"body_bytes": plan.body_bytes, "rounds": plan.rounds},
+        options=asdict(scenario) | {"body_bytes": plan.body_bytes, "rounds": plan.rounds, "speaks": plan.speaks},
         started=time.time(),
         machine=machine() | {"server_and_generator_share_a_core": plan.cores.are_shared},
         config=plan.config.read_text("utf-8"),
+        config_changes=config_changes(plan.config),
+        versions=versions(),
     )
-    accounts = scenario.accounts() if isinstance(scenario, Dm) else []
+    population = scenario.population() if isinstance(scenario, Peopled) else Population()
     for _ in range(plan.rounds):
         for launch in launches:
-            with launch(plan.cores.server, accounts) as server:
+            with launch(plan.cores.server, population) as server:
                 result.rounds.append(run_round(scenario, server, plan.cores, plan.body_bytes, show))
     return result

@@ -2,11 +2,20 @@
 
 from typing import NamedTuple
 
-from bench.dialects import Cursor
+Cursor = tuple[str, int]
+
+STREAM = 100_000
+"""How many counters one stream has. A client that hears several streams tells them apart by their counters."""
+
+STREAMS = 30_000
+"""How many streams there may be: their counters stay below those of the commands of a greeting."""
 
 
 class Seat(NamedTuple):
-    """One client of a scenario: it has one stream of messages to check and one channel to write to, or neither."""
+    """One client of a scenario: it has one stream of messages to check and one channel to write to, or neither.
+
+    A member of several channels has no `reads`; it hears streams, each of one writer in one channel.
+    """
 
     user: str
     token: str
@@ -15,6 +24,20 @@ class Seat(NamedTuple):
     writes: str = ""
     starts_at: int = 0  # the counter of the first message that it expects
     cursor: Cursor | None = None  # where it stood, if it comes back to `reads`
+    stream: int = 0  # the number of the stream that it writes; 0: the only one of its channel
+    hears: tuple[int, ...] = ()  # numbers of streams that it expects
+    watches: tuple[str, ...] = ()  # users whose presence it follows
+    rate: float = 0.0  # messages a second of its own, where the pace says that each has one
+
+    @property
+    def told(self) -> str:
+        """The name under which its messages are counted."""
+        return stream_name(self.stream) if self.stream else self.writes
+
+
+def stream_name(number: int) -> str:
+    """Name a numbered stream; no channel is called so."""
+    return f"#{number}"
 
 
 class Checks(NamedTuple):
@@ -25,6 +48,7 @@ class Checks(NamedTuple):
     repeats: int = 0  # came again, or after a later one
     errors: int = 0  # commands that were refused
     closed: int = 0  # connections that the server ended
+    strays: int = 0  # came to somebody whom they were not for
 
     def __add__(self, other: object) -> "Checks":
         if not isinstance(other, Checks):

@@ -10,14 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import procfs
-from bench.accounts import make_accounts
+from bench.accounts import Population, populate
 from bench.cores import children_on
-from bench.dialects import Centrifugo, ChatdJson, Dialect
+from bench.dialects import Centrifugo, Chatd, Dialect
 from chatd import __version__
 from chatd.secret import load_or_create
 
@@ -64,16 +64,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def chatd(run: str, core: int | None, config: Path, accounts: Sequence[str]) -> Iterator[Server]:
+def chatd(name: str, dialect: Chatd, core: int | None, config: Path, population: Population) -> Iterator[Server]:
     """Run chatd in a directory of its own, on a port of its own, with these accounts."""
     with tempfile.TemporaryDirectory(prefix="chatd-bench-") as var:
-        if accounts:
-            make_accounts(Path(var), accounts)
+        if population.users:
+            populate(Path(var), population)
         process, address = start_chatd(Path(var), core, config)
         try:
-            yield Server(
-                "chatd", __version__, ChatdJson(run), address, process.pid, load_secret(Path(var, SECRET_FILE))
-            )
+            yield Server(name, __version__, dialect, address, process.pid, load_secret(Path(var, SECRET_FILE)))
         finally:
             stop(process)
 
@@ -121,13 +119,14 @@ def load_secret(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def centrifugo(binary: str, run: str, core: int | None) -> Iterator[Server]:
+def centrifugo(binary: str, dialect: Centrifugo, core: int | None) -> Iterator[Server]:
     """Run Centrifugo as the peer: no log, no history, publishing by clients allowed, one CPU."""
     port = free_port()
     config = {
         "client": {"insecure": True, "channel_limit": 128},
         "channel": {"without_namespace": {"allow_publish_for_client": True, "allow_subscribe_for_client": True}},
         "http_server": {"address": "127.0.0.1", "port": str(port)},
+        "websocket": {"compression": dialect.compress},
         "log": {"level": "error"},
     }
     with tempfile.TemporaryDirectory(prefix="chatd-bench-") as directory:
@@ -139,7 +138,7 @@ def centrifugo(binary: str, run: str, core: int | None) -> Iterator[Server]:
             )
         try:
             _wait_for_port(process, port)
-            yield Server("centrifugo", _version_of(binary), Centrifugo(run), ("127.0.0.1", port), process.pid)
+            yield Server("centrifugo", _version_of(binary), dialect, ("127.0.0.1", port), process.pid)
         finally:
             stop(process)
 

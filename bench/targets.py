@@ -3,17 +3,18 @@
 import contextlib
 import functools
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import servers
-from bench.dialects import DIALECTS
+from bench.accounts import Population
+from bench.dialects import Centrifugo, Chatd, Dialect, Encoding
 from bench.loopback import check_target, parse_address
 from bench.servers import CONFIG, Server
 
-Launch = Callable[[int | None, Sequence[str]], contextlib.AbstractContextManager[Server]]
-"""Brings a server up on a core, for one round, with accounts of these names where it wants accounts."""
+Launch = Callable[[int | None, Population], contextlib.AbstractContextManager[Server]]
+"""Brings a server up on a core, for one round, with these accounts where it wants accounts."""
 
 
 class UnknownPeer(Exception):
@@ -31,6 +32,19 @@ class Target:
     secret_file: str = ""
     allow_remote: bool = False
     peer: str = ""
+    encoding: Encoding = "json"
+    compress: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the server is called in results: chatd, and how its clients speak if not in plain JSON."""
+        spoken = ["msgpack"] * (self.encoding == "msgpack") + ["compressed"] * self.compress
+        return " ".join(["chatd", *spoken])
+
+    @property
+    def is_only_chatd(self) -> bool:
+        """Whether no other kind of server takes part."""
+        return self.speaks == "chatd" and self.peer in ("", "chatd")
 
     def launches(self) -> list[Launch]:
         """Return what brings up each server of a round, in the order of a round.
@@ -39,19 +53,27 @@ class Target:
             UnknownPeer: The peer is not one of those the bench can run.
             TargetRefused: The address may not be loaded.
         """
+        if not self.is_only_chatd and self.encoding != "json":
+            raise UnknownPeer("MessagePack is chatd's alone: compare it with --peer chatd")
         launches = [self._given()] if self.address else [self._own()]
         if self.peer:
             launches.append(self._peer())
         return launches
 
     def _own(self) -> Launch:
-        return lambda core, accounts: servers.chatd(new_run(), core, self.config, accounts)
+        return lambda core, population: servers.chatd(
+            self.name, Chatd(new_run(), self.encoding, self.compress), core, self.config, population
+        )
 
     def _peer(self) -> Launch:
+        if self.peer == "chatd":
+            if self.name == "chatd":
+                raise UnknownPeer("--peer chatd is plain JSON: it is for --encoding msgpack and --compress")
+            return lambda core, population: servers.chatd("chatd", Chatd(new_run()), core, self.config, population)
         name, separator, binary = self.peer.partition("=")
         if name != "centrifugo" or not separator:
-            raise UnknownPeer(f"--peer {self.peer}: give centrifugo=PATH_OF_ITS_BINARY")
-        return lambda core, accounts: servers.centrifugo(binary, new_run(), core)
+            raise UnknownPeer(f"--peer {self.peer}: give centrifugo=PATH_OF_ITS_BINARY, or chatd")
+        return lambda core, population: servers.centrifugo(binary, Centrifugo(self.compress), core)
 
     def _given(self) -> Launch:
         address = check_target(*parse_address(self.address), self.allow_remote)
@@ -59,9 +81,11 @@ class Target:
 
 
 @contextlib.contextmanager
-def _attached(target: Target, address: tuple[str, int], core: int | None, accounts: Sequence[str]) -> Iterator[Server]:
+def _attached(target: Target, address: tuple[str, int], core: int | None, population: Population) -> Iterator[Server]:
     """Use a server that runs already; it stays on the cores it has, and keeps the accounts it has."""
-    dialect = DIALECTS[target.speaks](new_run())
+    dialect: Dialect = Centrifugo(target.compress)
+    if target.speaks == "chatd":
+        dialect = Chatd(new_run(), target.encoding, target.compress)
     secret = servers.load_secret(Path(target.secret_file)) if target.secret_file else b""
     yield Server(f"{target.speaks} at {target.address}", "", dialect, address, target.pid, secret)
 

@@ -83,8 +83,15 @@ class _Worker:
             case orders.StopReading(count):
                 readers = [connection for connection in crew.connections if not connection.seat.writes]
                 crew.stop_reading(readers[len(readers) - count :])
+            case orders.ReadAgain(sent, seconds):
+                return crew.read_again(sent, _in(seconds))
+            case orders.Cut(users):
+                crew.cut(users)
+            case orders.Look(gone):
+                return orders.Looked(crew.seen(gone))
             case orders.Drop(writers_too):
-                self._dropped = [one for one in crew.connections if writers_too or not one.seat.writes]
+                there = [one for one in crew.connections if one.fd >= 0]
+                self._dropped = [one for one in there if writers_too or not one.seat.writes]
                 crew.drop(self._dropped)
             case orders.Return(at_once, seconds):
                 for connection in self._dropped:
@@ -95,7 +102,7 @@ class _Worker:
     def _open(self, connections: list[Connection], at_once: int, seconds: float) -> orders.Opened:
         began = time.monotonic()
         latencies = self._crew.open(connections, at_once, _in(seconds))
-        return orders.Opened(latencies.total, time.monotonic() - began, latencies)
+        return orders.Opened(len(connections), latencies.total, time.monotonic() - began, latencies)
 
     def _drained(self, missing: int) -> orders.Drained:
         crew = self._crew

@@ -61,13 +61,13 @@ async def _route(clock: Clock) -> dict[str, Cost]:
     def turn(count: int) -> None:
         commands = [Send(id=1, channel="room:bench", key=f"key-{next(numbers)}", data=_BODY) for _ in range(count)]
         try:
-            router.send(session, commands).send(None)
+            router.send(session, commands, 0.0).send(None)
         except StopIteration:
             session.flush()
         else:
             raise AssertionError("a send into a room in memory must not wait")
 
-    await router.send(session, [Send(id=1, channel="room:bench", key="first", data=_BODY)])
+    await router.send(session, [Send(id=1, channel="room:bench", key="first", data=_BODY)], 0.0)
     return {
         "router: one send, to its answer": clock(lambda: turn(1), 1),
         "router: one send of eight in a turn": clock(lambda: turn(_TURN), _TURN),

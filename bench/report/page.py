@@ -41,12 +41,13 @@ def render(result: Result) -> str:
         f"<p{' class=wrong' * line.startswith('WRONG')}>{html.escape(line)}</p>" for line in remarks(result)
     )
     plots = "".join(_plots(result))
-    versions = {one.target: one.version for one in result.rounds}
+    versions = {one.target: one.version for one in result.rounds} | result.versions
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>chatd bench: {name}</title><style>{_STYLE}</style>"
         f"<h1>{name}</h1><p>{started}</p>{_figures(result)}{notes}{plots}"
         f"<h2>Asked for</h2>{_pairs(result.options)}<h2>Machine</h2>{_pairs(result.machine)}"
-        f"<h2>Versions</h2>{_pairs(versions)}<h2>Configuration</h2><pre>{html.escape(result.config)}</pre></html>"
+        f"<h2>Versions</h2>{_pairs(versions)}"
+        f"<h2>Configuration, where it is not as shipped</h2>{_pairs(result.config_changes)}</html>"
     )
 
 

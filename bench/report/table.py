@@ -38,6 +38,7 @@ def remarks(result: Result) -> list[str]:
             if not one.checks.is_good:
                 wrong = ", ".join(f"{count} {what}" for what, count in one.checks._asdict().items() if count)
                 lines.append(f"WRONG {place}: {wrong}")
+            lines += [f"WRONG {place}: {failure}" for failure in one.failures]
             errors = sorted(one.errors.items(), key=lambda error: -error[1])
             lines += [f"{place}: {count} × {error}" for error, count in errors[:_MOST_ERRORS]]
             if len(errors) > _MOST_ERRORS:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from bench.bed import Bed, ScenarioFailed
-from bench.crew import Pace
+from bench.pace import Pace
 
 _RETURN_SECONDS = 60.0
 _DRAIN_SECONDS = 10.0

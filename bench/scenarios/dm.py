@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from bench.accounts import Population
 from bench.bed import Bed
-from bench.crew import Pace
+from bench.pace import Pace
 from protocol.names import UserId, direct_channel
 
 
@@ -16,9 +17,9 @@ class Dm:
     rate: float = 0.0
     seconds: float = 5.0
 
-    def accounts(self) -> list[str]:
+    def population(self) -> Population:
         """Return the users who must exist."""
-        return [name for pair in self._pairs() for name in pair]
+        return Population([name for pair in self._pairs() for name in pair])
 
     def __call__(self, bed: Bed) -> None:
         """Run it."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from bench.bed import Bed
-from bench.crew import Pace
+from bench.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,12 @@ def test_what_was_wrong_is_said_first_and_fails_the_result() -> None:
     assert any("generator was the limit" in line for line in lines)
 
 
+def test_a_demand_that_is_not_met_fails_the_result() -> None:
+    found = result(one_round("chatd", 1.0, failures=["memory rose"]))
+    assert not found.is_good
+    assert table.remarks(found) == ["WRONG chatd: memory rose"]
+
+
 def test_the_page_stands_alone_and_escapes() -> None:
     text = page.render(result(one_round("<chatd>", 1.0, errors={"<script>": 1})))
     assert text.count("<svg") >= 5
@@ -86,7 +92,13 @@ def test_comparing_shows_the_ratio_and_what_else_differs() -> None:
     before, after = result(one_round("chatd", 10.0)), result(one_round("chatd", 15.0))
     after.options["clients"] = 20
     assert "1.50×" in text_of(compare(before, after))
-    assert differences(before, after) == ["option clients: 10 → 20"]
+    after.versions["trio"] = "2"
+    after.config_changes["limits.fragments"] = 3
+    assert differences(before, after) == [
+        "option clients: 10 → 20",
+        "version trio: – → 2",
+        "config limits.fragments: as shipped → 3",
+    ]
 
 
 def test_different_scenarios_are_not_compared() -> None:

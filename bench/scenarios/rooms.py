@@ -1,0 +1,38 @@
+"""Thousands of small groups: what people do all day, durable, at a pace."""
+
+from dataclasses import dataclass
+
+from bench.accounts import Population
+from bench.bed import Bed, ScenarioFailed
+from bench.groups import Groups
+from bench.pace import Pace
+from bench.seats import STREAM, STREAMS
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """As many groups as clients; each client writes into its own, and is a member of others' too.
+
+    With groups of ten, each message is stored once and delivered to nine.
+    """
+
+    clients: int = 2000
+    members: int = 10
+    rate: float = 500.0
+    seconds: float = 5.0
+
+    def population(self) -> Population:
+        """Return the users and groups that must exist."""
+        groups = self._groups()
+        return Population(groups.users, groups.members())
+
+    def __call__(self, bed: Bed) -> None:
+        """Run it."""
+        groups = self._groups()
+        if self.clients > STREAMS or self.rate * self.seconds > STREAM * self.clients:
+            raise ScenarioFailed(f"up to {STREAMS} groups, and up to {STREAM} messages in each")
+        bed.open(groups.seats(bed, 0.0))
+        bed.report(bed.measure(Pace(rate=self.rate), self.seconds))
+
+    def _groups(self) -> Groups:
+        return Groups("user", self.clients, min(self.members, self.clients))
