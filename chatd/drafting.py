@@ -32,6 +32,10 @@ class Drafting:
         self._directory = directory
         self._groups = groups
 
+    def current(self, channel: str) -> Address | None:
+        """Return the address that the name stands for now, if it was looked up lately."""
+        return self._directory.known.get(channel)
+
     def permit_now(self, principal: Principal, channel: str) -> Permit | Refused | None:
         """Return the right to write to the channel; None if the store has to be asked who its members are."""
         try:

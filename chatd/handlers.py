@@ -58,6 +58,7 @@ class Handlers:
         tracker: PresenceTracker,
     ) -> None:
         self.send = router.send
+        self.send_now = router.send_now
         self._hub = hub
         self._greeting = greeting
         self._reading = reading

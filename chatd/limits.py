@@ -43,6 +43,10 @@ class TokenBucket:
             return 0.0
         return min(used - self._depth, self._full_at - now) + _SLACK_SECONDS
 
+    def give_back(self, count: int = 1) -> None:
+        """Put back what was taken for something that was not done."""
+        self._full_at -= count * self._interval
+
 
 class BucketTable:
     """One bucket for each of many keys, a bounded number of them.

@@ -48,11 +48,12 @@ class Directory:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._known: dict[str, Address] = {}
+        self.known: dict[str, Address] = {}
+        """What was looked up lately; emptied when the namespaces change."""
 
     def forget(self) -> None:
         """Look every name up again: the namespaces changed."""
-        self._known.clear()
+        self.known.clear()
 
     def find(self, name: str) -> Address:
         """Return what the name says.
@@ -60,13 +61,13 @@ class Directory:
         Raises:
             Denied: It is malformed, or its namespace does not exist.
         """
-        known = self._known.get(name)
+        known = self.known.get(name)
         if known is not None:
             return known
         address = self._look_up(name)
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[name] = address
+        if len(self.known) >= _REMEMBERED:
+            self.known.clear()
+        self.known[name] = address
         return address
 
     def _look_up(self, name: str) -> Address:

@@ -33,6 +33,7 @@ from storage.records import StoredMessage
 
 if TYPE_CHECKING:
     from chatd.channel import Channel
+    from chatd.drafting import Permit
     from chatd.handlers import Handlers
     from chatd.hub import Hub, User
 
@@ -75,6 +76,7 @@ class Session:
         "id",
         "link",
         "messages_in",
+        "permit",
         "principal",
         "refused",
         "send",
@@ -95,6 +97,7 @@ class Session:
         self.expires_at: int | None = None
         self.subscriptions: dict[ChannelName, Channel] | None = None
         self.bucket: TokenBucket | None = None
+        self.permit: Permit | None = None  # to write where it wrote last, if members have no say in it
         self.refused = 0
         self.messages_in = 0
         self.heard = True  # anything was read since the keepalive last looked
@@ -156,7 +159,8 @@ class Session:
                     self._refuse(command, wait)
                     continue
                 if type(command) is Send:
-                    sends.append(command)
+                    if len(messages) > 1 or not handlers.send_now(self, command, now):
+                        sends.append(command)
                     continue
                 if sends:
                     await handlers.send(self, sends, now)

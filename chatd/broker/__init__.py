@@ -80,6 +80,13 @@ class Broker(Protocol):
     stored messages rise from epoch to epoch; a seq of a message that was not stored may come again under another epoch.
     """
 
+    def publish_nowait(self, draft: Draft) -> StoredMessage:
+        """Place one draft and send it out, if nothing has to be waited for and nobody sent its key before.
+
+        Raises:
+            trio.WouldBlock: `publish` has to do it; nothing was done.
+        """
+
     async def publish(self, drafts: Sequence[Draft]) -> list[Published | Refused]:
         """Place drafts, in their order; return one answer for each. Cancelling it leaves begun ones to finish."""
 

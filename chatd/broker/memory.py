@@ -26,7 +26,7 @@ from chatd.settings import Settings
 from protocol.codes import ErrorCode
 from protocol.names import ChannelName, Epoch, Seq
 from storage import COPIED_AT, Store, StoreError
-from storage.records import Place, StoredMessage
+from storage.records import StoredMessage
 
 _CLEAN = "recent_channels_saved"
 _LOST_BEFORE = "recent_channels_lost_before"
@@ -141,6 +141,27 @@ class MemoryBroker:
         for place, placed in unstored.items():
             answers[place] = placed.answer()
 
+    def publish_nowait(self, draft: Draft) -> StoredMessage:
+        """Place one draft and send it out, if nothing has to be waited for and nobody sent its key before.
+
+        Raises:
+            trio.WouldBlock: `publish` has to do it; nothing was done.
+        """
+        key = (draft.sender, draft.key)
+        keys = self._keys
+        log = self._logs.get(draft.channel)
+        if log is None or log.history == "durable" or draft.retry or key in keys.younger or key in keys.older:
+            raise trio.WouldBlock
+        keys.turn()
+        message = self._number(log, draft, self._now())
+        keys.younger[key] = KnownKey(draft.channel, message.place)
+        if log.history == "recent":
+            self._saver.add(log)
+        log.arrived(message)
+        self._published += 1
+        self._deliver(((message, draft),))
+        return message
+
     async def _prepare(self, drafts: Sequence[Draft]) -> None:
         """Do what has to wait: bring every channel into memory, and ask the store for keys that were forgotten."""
         for draft in drafts:
@@ -178,34 +199,36 @@ class MemoryBroker:
                 continue
             if log is None or log.channel != draft.channel:
                 log = self._logs[draft.channel]
-                log.used_at = now
                 if log.history == "recent":
                     self._saver.add(log)
-            log.seq += 1  # type: ignore[assignment]  # a NewType's call would cost more than all of this line
-            seq = log.seq
-            place = Place(log.epoch, seq, now)
-            message = StoredMessage(
-                channel=draft.channel,
-                epoch=log.epoch,
-                seq=seq,
-                sender=draft.sender,
-                key=draft.key,
-                at=now,
-                body=draft.body,
-                kind=draft.kind,
-            )
+            message = self._number(log, draft, now)
             if log.history == "durable":
                 younger[key] = self._store_first(log, message, draft, batch)
                 continue
+            place = message.place
             younger[key] = KnownKey(draft.channel, place)
-            log.delivered = seq
-            log.recent.append(message)
+            log.arrived(message)
             delivered.append((message, draft))
             answers.append(Published(place))
         self._published += len(delivered)
         if delivered:
             self._deliver(delivered)
         return batch
+
+    def _number(self, log: Log, draft: Draft, now: int) -> StoredMessage:
+        """Give a draft the next place of its channel."""
+        log.used_at = now
+        log.seq += 1  # type: ignore[assignment]  # a NewType's call would cost more than all of this line
+        return StoredMessage(
+            channel=draft.channel,
+            epoch=log.epoch,
+            seq=log.seq,
+            sender=draft.sender,
+            key=draft.key,
+            at=now,
+            body=draft.body,
+            kind=draft.kind,
+        )
 
     def _store_first(self, log: Log, message: StoredMessage, draft: Draft, batch: Batch) -> KnownKey:
         """Note that a numbered message goes to the store before anybody sees it; return what its key is known by."""

@@ -154,3 +154,12 @@ def test_requests_have_a_rate_of_their_own() -> None:
 )
 def test_ipv6_addresses_count_by_their_64(one: str, other: str, same: bool) -> None:
     assert (address_key(one) == address_key(other)) is same
+
+
+def test_what_is_given_back_may_be_taken_again() -> None:
+    bucket = TokenBucket(1.0, 2.0)
+    assert bucket.take(0.0, 2) == 0.0
+    assert bucket.take(0.0) > 0.0
+    bucket.give_back()
+    assert bucket.take(0.0) == 0.0
+    assert bucket.take(0.0) > 0.0

@@ -170,5 +170,5 @@ def test_the_memory_of_names_is_bounded(directory: Directory, monkeypatch: pytes
     monkeypatch.setattr(rights, "_REMEMBERED", 10)
     for number in range(100):
         directory.find(f"room:{number}")
-        assert len(directory._known) <= 10
+        assert len(directory.known) <= 10
     assert directory.find("room:99").rest == "99"

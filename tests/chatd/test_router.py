@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from chatd.accounts.principal import Principal
@@ -126,3 +127,33 @@ async def test_every_session_gets_the_message_of_a_request_its_senders_too(rig: 
     assert isinstance(answer, Published)
     for device in devices:
         assert (await device.hear())["data"] == {"n": 1}
+
+
+async def test_messages_that_come_alone_are_numbered_and_answered_as_in_a_batch(rig: Rig) -> None:
+    alice = await rig.enter("alice")
+    await alice.ask(type="subscribe", channel="event:none-of-hers")
+    asked = [await alice.ask(**send("room:a", key)) for key in ("a", "b", "c")]
+    assert [(answer["type"], answer["seq"]) for answer in asked] == [("sent", 1), ("sent", 2), ("sent", 3)]
+    again = await alice.ask(**send("room:a", "b"))
+    assert again == {**asked[1], "id": again["id"], "duplicate": True}
+    assert (await alice.ask(**send("room:a", "two words")))["code"] == ErrorCode.BAD_REQUEST
+    assert (await alice.ask(**send("room:b", "d")))["seq"] == 1
+    assert rig.node.counters.messages_in == 4
+    assert rig.node.counters.commands["send"] == 6
+
+
+async def test_a_right_that_a_reload_takes_away_is_gone_for_who_just_wrote(rig: Rig) -> None:
+    alice = await rig.enter("alice")
+    for key in ("a", "b"):
+        assert (await alice.ask(**send("room:a", key)))["type"] == "sent"
+    config = rig.node.settings.config
+    closed = msgspec.structs.replace(config.namespaces["room"], write="nobody")
+    rig.node.settings.replace(msgspec.structs.replace(config, namespaces={**config.namespaces, "room": closed}))
+    assert (await alice.ask(**send("room:a", "c")))["code"] == ErrorCode.FORBIDDEN
+
+
+async def test_a_limit_of_messages_holds_for_those_that_come_alone(tmp_path: Path) -> None:
+    async with running_node(tmp_path, changed("limits", messages_per_second=0.01, messages_burst=3)) as rig:
+        alice = await rig.enter("alice")
+        kinds = [(await alice.ask(**send("room:a", str(number))))["type"] for number in range(5)]
+        assert kinds == ["sent", "sent", "sent", "error", "error"]

@@ -749,3 +749,30 @@ async def test_readers_see_everything_once_and_in_order_whatever_happens(
 def test_the_scene_uses_channels_of_every_kind() -> None:
     kinds = [NAMESPACES[name.partition(":")[0]].history for name in (DURABLE, OTHER, RECENT, PASSING)]
     assert kinds == ["durable", "durable", "recent", "none"]
+
+
+# Without waiting.
+
+
+async def test_what_need_not_wait_is_placed_and_delivered_at_once(bench: Bench) -> None:
+    await bench.publish("a", RECENT)
+    message = bench.broker.publish_nowait(draft("b", ChannelName(RECENT)))
+    assert (message.seq, message.key) == (2, "b")
+    assert bench.desk.delivered[-1] == message
+    again = await bench.publish("b", RECENT, retry=True)
+    assert again == Published(message.place, duplicate=True)
+    assert bench.broker.statistics().published == 2
+
+
+async def test_what_has_to_wait_is_not_begun(bench: Bench) -> None:
+    await bench.publish("a", RECENT)
+    await bench.begin("durable")
+    for wanted in (
+        draft("b", ChannelName("room:not-in-memory")),
+        draft("a", ChannelName(RECENT)),
+        draft("c", ChannelName(RECENT), retry=True),
+        draft("d"),
+    ):
+        with pytest.raises(trio.WouldBlock):
+            bench.broker.publish_nowait(wanted)
+    assert (await bench.publish("e", RECENT)).place.seq == 2
