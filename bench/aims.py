@@ -11,7 +11,7 @@ from bench.cores import share
 from bench.report.words import number, spread_text
 from bench.results import Result, Spread
 from bench.runs import Plan, run
-from bench.scenarios import NEEDS_CHATD, AnyScenario, Connect, Dm, Echo, Fanout, Idle
+from bench.scenarios import NEEDS_CHATD, AnyScenario, Connect, Dm, Echo, Fanout, Idle, Slow
 from bench.targets import Target
 from bench.watch import Show
 
@@ -42,6 +42,7 @@ class Work:
     scenario: str
     options: AnyScenario
     aims: tuple[Aim, ...]
+    beside_itself: Target | None = None  # chatd spoken to in another way, beside chatd in plain JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,12 @@ class Row:
     @property
     def ours(self) -> Spread | None:
         """Our figure."""
-        return self.result.figure("chatd", self.aim.figure)
+        return self.result.figure(self.result.targets[0], self.aim.figure)
 
     @property
     def peer(self) -> Spread | None:
         """The peer's, if there was one."""
-        others = [target for target in self.result.targets if target != "chatd"]
+        others = self.result.targets[1:]
         return self.result.figure(others[0], self.aim.figure) if others else None
 
     @property
@@ -77,6 +78,7 @@ class Row:
 
 
 _DELIVERIES = "deliveries_per_cpu_second"
+_TWO_PINGS_SECONDS = 50.0
 
 
 def works(seconds: float) -> list[Work]:
@@ -117,6 +119,39 @@ def works(seconds: float) -> list[Work]:
             Dm(seconds=seconds),
             (Aim("durable direct messages acked a second, 500 senders", "acks_per_second", 8000, of_peer=False),),
         ),
+        Work(
+            "idle",
+            Idle(clients=10_000, seconds=_TWO_PINGS_SECONDS),
+            (Aim("CPU of 10,000 idle connections, share of a core", "server_cpu", 0.03, False, False),),
+        ),
+        Work(
+            "slow",
+            Slow(seconds=seconds),
+            (Aim("p99 of a room when 1 % stop reading, over before", "p99_ratio", 1.5, False, False),),
+        ),
+        Work(
+            "connect",
+            Connect(clients=5000, storm=True),
+            (Aim("storm of 5,000 with cursors, CPU seconds", "storm_cpu_seconds", 5, False, False),),
+        ),
+        Work(
+            "fanout",
+            hundred,
+            (Aim("fan-out in MessagePack, over JSON", _DELIVERIES, 1),),
+            Target(encoding="msgpack", peer="chatd"),
+        ),
+        Work(
+            "echo",
+            Echo(seconds=seconds),
+            (Aim("publish, ack, delivery in MessagePack, over JSON", _DELIVERIES, 1),),
+            Target(encoding="msgpack", peer="chatd"),
+        ),
+        Work(
+            "fanout",
+            hundred,
+            (Aim("compressed fan-out, over uncompressed", _DELIVERIES, 0.6),),
+            Target(compress=True, peer="chatd"),
+        ),
     ]
 
 
@@ -126,8 +161,9 @@ def measure(peer: str, rounds: int, seconds: float, only: str, directory: Path, 
     for work in works(seconds):
         aims = [aim for aim in work.aims if only in aim.name]
         if aims:
-            target = Target(peer="" if work.scenario in NEEDS_CHATD else peer)
-            result = run(work.scenario, work.options, target.launches(), Plan(share(0), rounds), show)
+            target = work.beside_itself or Target(peer="" if work.scenario in NEEDS_CHATD else peer)
+            plan = Plan(share(0), rounds, speaks=target.name)
+            result = run(work.scenario, work.options, target.launches(), plan, show)
             results.save(result, directory)
             rows += [Row(aim, result) for aim in aims]
     return rows

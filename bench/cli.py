@@ -12,10 +12,24 @@ import click
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+_EXTRA = ("numpy", "matplotlib")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _NeedsExtra(click.Group):
+    """Says in one line what to install where the extra is missing."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if error.name not in _EXTRA:
+                raise
+            raise click.ClickException(f"{error.name} is missing: pip install 'chatd[bench]'") from error
+
+
+@click.group(cls=_NeedsExtra, context_settings={"help_option_names": ["-h", "--help"]})
 def bench() -> None:
     """Measure a chatd server, or one beside another.
 
@@ -270,6 +284,44 @@ def micro(save: bool) -> None:
         baseline.save(costs)
     elif slower := baseline.slower(costs, before):
         raise click.ClickException("slower than before: " + ", ".join(slower))
+
+
+@bench.command()
+@click.argument("axes", nargs=-1, metavar="[readers|size|channels|connections]...")
+@click.option("--values", default="", metavar="N,N,…", help="Other values than usual; for one axis.")
+@click.option("--rounds", type=click.IntRange(1, 20), default=3, show_default=True, help="Of each point.")
+@_seconds(3.0)
+@click.option("--to", type=click.Path(file_okay=False, path_type=Path), help="Write plots and figures there.")
+def sweep(axes: tuple[str, ...], values: str, rounds: int, seconds: float, to: Path | None) -> None:
+    """Measure how the cost of a delivery grows with readers, message size, channels and connections."""
+    from rich.console import Console
+
+    from bench import sweep as sweeps
+    from bench.cores import share
+    from bench.live import LiveLine
+    from bench.targets import Target
+
+    if unknown := set(axes) - sweeps.AXES.keys():
+        raise click.UsageError(f"unknown: {', '.join(sorted(unknown))}")
+    given = _numbers(values)
+    if given and len(axes) != 1:
+        raise click.UsageError("--values is for one axis")
+    console = Console()
+    [launch] = Target().launches()
+    with LiveLine(console) as line, _plain_errors():
+        curves = []
+        for name in axes or sweeps.AXES:
+            curves.append(sweeps.measure(name, given, launch, share(0), seconds, rounds, line.show))
+            console.print(sweeps.as_table(curves[-1]))
+    for path in sweeps.save(curves, seconds, to) if to else ():
+        click.echo(path)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part)
+    except ValueError as error:
+        raise click.UsageError(f"--values: {error}") from error
 
 
 def _with_profile(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,22 +1,18 @@
 """The result as one HTML page that needs nothing else: tables, and plots as SVG inside."""
 
 import html
-import io
 import time
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
 from bench.bed import Round
 from bench.histogram import Histogram
+from bench.report.plots import COLOURS, as_svg, figure_of
 from bench.report.table import remarks
 from bench.report.words import spread_text, title
 from bench.results import Result
 
 _PERCENTS = (0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99)
-_COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea")
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1f2937}
 table{border-collapse:collapse;margin:1rem 0}
@@ -87,9 +83,9 @@ def _plots(result: Result) -> list[str]:
 
 
 def _latencies(result: Result, kind: str) -> str:
-    figure, axes = _figure(f"{kind.capitalize()} latency by percentile", "percentile", "ms")
+    figure, axes = figure_of(f"{kind.capitalize()} latency by percentile", "percentile", "ms")
     places = range(len(_PERCENTS))
-    for colour, target in zip(_COLOURS, result.targets, strict=False):
+    for colour, target in zip(COLOURS, result.targets, strict=False):
         merged = Histogram()
         for one in result.of(target):
             merged.merge(getattr(one, kind))
@@ -98,49 +94,29 @@ def _latencies(result: Result, kind: str) -> str:
             axes.plot(places, values, color=colour, marker="o", markersize=3, label=target)
     axes.set_xticks(list(places), [f"{percent:g}" for percent in _PERCENTS])
     axes.set_yscale("log")
-    return _svg(figure, axes)
+    return as_svg(figure, axes)
 
 
 def _over_time(result: Result, heading: str, unit: str, names: tuple[str, ...]) -> str:
-    figure, axes = _figure(heading, "seconds since the round began", unit)
-    for colour, target in zip(_COLOURS, result.targets, strict=False):
+    figure, axes = figure_of(heading, "seconds since the round began", unit)
+    for colour, target in zip(COLOURS, result.targets, strict=False):
         for name, style in zip(names, ("-", ":"), strict=False):
             for number, one in enumerate(result.of(target)):
                 label = f"{target}: {name.replace('_', ' ')}" if number == 0 else None
                 at, values = _series(one, name)
                 axes.plot(at, values, style, color=colour, label=label, alpha=0.8, linewidth=1.2)
     axes.set_ylim(bottom=0)
-    return _svg(figure, axes)
+    return as_svg(figure, axes)
 
 
 def _over_connections(result: Result) -> str:
-    figure, axes = _figure("Server memory over connections", "connections", "MiB resident")
-    for colour, target in zip(_COLOURS, result.targets, strict=False):
+    figure, axes = figure_of("Server memory over connections", "connections", "MiB resident")
+    for colour, target in zip(COLOURS, result.targets, strict=False):
         for number, one in enumerate(result.of(target)):
             connections, values = _series(one, "connections")[1], _series(one, "server_mib")[1]
             axes.plot(connections, values, ".", color=colour, label=target if number == 0 else None, alpha=0.6)
-    return _svg(figure, axes)
+    return as_svg(figure, axes)
 
 
 def _series(one: Round, name: str) -> tuple[list[float], list[float]]:
     return [tick.at for tick in one.ticks], [float(getattr(tick, name)) for tick in one.ticks]
-
-
-def _figure(heading: str, across: str, up: str) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(heading, loc="left")
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
-    axes.grid(alpha=0.3)
-    return figure, axes
-
-
-def _svg(figure: Figure, axes: Any) -> str:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8)
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "chatd"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

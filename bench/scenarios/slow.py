@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.bed import Bed
+from bench.crew import Stopped
 from bench.pace import Pace
 from chatd.config import Limits
 from protocol.codes import CloseCode
@@ -45,24 +46,29 @@ class Slow:
         What waited is bounded by the outbox and by what the kernel holds for a connection on both sides.
         """
         stopped = bed.fleet.read_again(sent, _READ_SECONDS)
-        bound = Limits().outbox_bytes + _most_kernel_bytes()
         behind = stopped.messages_behind * bed.body_bytes
-        failures = bed.round.failures
-        failures += [
-            f"{count} who stopped reading were closed with {code}"
-            for code, count in stopped.closed.items()
-            if code not in _ENDS
-        ]
-        if stopped.left:
-            failures.append(f"{stopped.left} who stopped reading were neither cut off nor got what they missed")
-        if behind > bound:
-            failures.append(f"{behind} bytes waited for one who stopped reading; {bound} are allowed")
+        if bed.server.dialect.name == "chatd":  # a peer has codes and bounds of its own
+            bed.round.failures += _faults(stopped, behind)
         bed.round.figures |= {
             "cut_off": float(stopped.closed.total()),
             "cut_off_with_4001": float(stopped.closed[_ENDS[0]]),
             "caught_up": float(stopped.caught_up),
             "behind_mib": behind / 2**20,
         }
+
+
+def _faults(stopped: Stopped, behind: int) -> list[str]:
+    bound = Limits().outbox_bytes + _most_kernel_bytes()
+    faults = [
+        f"{count} who stopped reading were closed with {code}"
+        for code, count in stopped.closed.items()
+        if code not in _ENDS
+    ]
+    if stopped.left:
+        faults.append(f"{stopped.left} who stopped reading were neither cut off nor got what they missed")
+    if behind > bound:
+        faults.append(f"{behind} bytes waited for one who stopped reading; {bound} are allowed")
+    return faults
 
 
 def _most_kernel_bytes() -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench import profile
 from bench.accounts import Population
-from bench.bed import Bed, ScenarioFailed
+from bench.bed import Bed, Round, ScenarioFailed
 from bench.pace import Pace
 
 _RETURN_SECONDS = 60.0
@@ -46,7 +46,7 @@ class Soak:
             bed.fleet.forget()
             measured = bed.measure(Pace(own=True), self.cycle_seconds, warm_seconds=0)
         bed.report(measured)
-        self._judge(bed, [sample for sample in samples if sample[0] >= self.warm_seconds])
+        judge(bed.round, [sample for sample in samples if sample[0] >= self.warm_seconds], self.mib_per_hour)
 
     def _come_back(self, bed: Bed) -> None:
         bed.fleet.drop(writers_too=False)
@@ -54,18 +54,24 @@ class Soak:
         if opened.ready < opened.asked:
             raise ScenarioFailed(f"{bed.server.name}: {opened.ready} of {opened.asked} clients came back")
 
-    def _judge(self, bed: Bed, samples: list[tuple[float, float]]) -> None:
-        if len(samples) < _FEWEST:
-            raise ScenarioFailed(f"too short: memory was measured {len(samples)} times after the warm-up")
-        slope = mib_per_hour(samples)
-        bed.round.figures |= {
-            "mib_per_hour": slope,
-            "pss_mib_first": samples[0][1],
-            "pss_mib": samples[-1][1],
-            "cycles": float(len(samples)),
-        }
-        if slope > self.mib_per_hour:
-            bed.round.failures.append(f"memory rose by {slope:.1f} MiB an hour; {self.mib_per_hour:g} are allowed")
+
+def judge(found: Round, samples: list[tuple[float, float]], allowed: float) -> None:
+    """Put into the round how fast memory rose, and that it was too fast.
+
+    Raises:
+        ScenarioFailed: There are too few samples to tell.
+    """
+    if len(samples) < _FEWEST:
+        raise ScenarioFailed(f"too short: memory was measured {len(samples)} times after the warm-up")
+    slope = mib_per_hour(samples)
+    found.figures |= {
+        "mib_per_hour": slope,
+        "pss_mib_first": samples[0][1],
+        "pss_mib": samples[-1][1],
+        "cycles": float(len(samples)),
+    }
+    if slope > allowed:
+        found.failures.append(f"memory rose by {slope:.1f} MiB an hour; {allowed:g} are allowed")
 
 
 def mib_per_hour(samples: list[tuple[float, float]]) -> float:

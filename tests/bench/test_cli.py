@@ -7,10 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import bench
+from bench.scenarios import SCENARIOS
 from bench.servers import CONFIG
 from chatd.config import Config, load
 
-COMMANDS = ["fanout", "echo", "dm", "idle", "connect", "slow", "catchup", "kill", "compare", "aims", "micro"]
+COMMANDS = [*SCENARIOS, "kill", "compare", "aims", "micro", "sweep"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -32,8 +33,18 @@ def test_an_unknown_peer_is_refused() -> None:
     assert "centrifugo=" in answer.output
 
 
+def test_every_command_is_tried_here() -> None:
+    assert set(COMMANDS) == set(bench.commands)
+
+
 def test_what_only_chatd_has_is_not_asked_of_a_peer() -> None:
     assert CliRunner().invoke(bench, ["dm", "--peer", "centrifugo=x"]).exit_code == 2
+
+
+def test_groups_are_not_asked_of_a_server_that_has_none() -> None:
+    answer = CliRunner().invoke(bench, ["rooms", "--address", "127.0.0.1:1"])
+    assert answer.exit_code == 2
+    assert "groups" in answer.output
 
 
 def test_the_configuration_is_as_shipped_but_for_limits() -> None:
@@ -48,18 +59,76 @@ def test_the_configuration_is_as_shipped_but_for_limits() -> None:
     [
         ["fanout", "--clients", "20", "--rate", "50", "--seconds", "0.5"],
         ["fanout", "--clients", "20", "--in-flight", "4", "--seconds", "0.5"],
+        ["fanout", "--clients", "20", "--channels", "4", "--compress", "--seconds", "0.5", "--peer", "chatd"],
+        ["echo", "--clients", "5", "--encoding", "msgpack", "--compress", "--seconds", "0.5"],
         ["dm", "--clients", "5", "--seconds", "0.5"],
+        ["rooms", "--clients", "20", "--rate", "50", "--seconds", "0.5"],
         ["connect", "--clients", "20", "--storm"],
         ["catchup", "--clients", "10", "--missed", "30"],
+        ["mixed", "--seconds", "0.5"],
     ],
+    ids=" ".join,
 )
 def test_a_short_run_finds_every_delivery_right(arguments: list[str], tmp_path: Path) -> None:
     answer = CliRunner().invoke(bench, [*arguments, "--results", str(tmp_path), "--no-page"])
     assert answer.exit_code == 0, answer.output
     [path] = tmp_path.glob("*.json")
+    for found in json.loads(path.read_text())["rounds"]:
+        assert not any(found["checks"].values())
+        assert found["figures"]
+
+
+def figures_of(arguments: list[str], directory: Path) -> dict[str, float]:
+    """Run a scenario and return the figures of its only round."""
+    answer = CliRunner().invoke(bench, [*arguments, "--results", str(directory), "--no-page"])
+    assert answer.exit_code == 0, answer.output
+    [path] = directory.glob("*.json")
     [found] = json.loads(path.read_text())["rounds"]
-    assert not any(found["checks"].values())
-    assert found["figures"]
+    figures: dict[str, float] = found["figures"]
+    return figures
+
+
+@pytest.mark.system
+def test_after_a_storm_everybody_knows_what_is_true(tmp_path: Path) -> None:
+    config = tmp_path / "short.toml"
+    config.write_text(CONFIG.read_text() + "[presence]\ngrace_seconds = 1.0\ntick_seconds = 0.2\n")
+    arguments = ["--clients", "20", "--watched", "4", "--percent", "10", "--grace-seconds", "1"]
+    figures = figures_of(["presence", *arguments, "--config", str(config)], tmp_path)
+    assert figures["flickers"] == 0
+    assert figures["told_offline"] > 0
+
+
+@pytest.mark.system
+def test_readers_who_stop_for_long_are_cut_off_with_the_code_for_slow(tmp_path: Path) -> None:
+    config = tmp_path / "small.toml"
+    config.write_text(CONFIG.read_text() + "outbox_bytes = 20000\n")
+    arguments = ["--clients", "10", "--percent", "20", "--rate", "400", "--body-bytes", "16000", "--seconds", "2"]
+    figures = figures_of(["slow", *arguments, "--config", str(config)], tmp_path)
+    assert figures["cut_off_with_4001"] == figures["cut_off"] == 2
+
+
+@pytest.mark.system
+def test_readers_who_stop_for_short_get_what_they_missed(tmp_path: Path) -> None:
+    figures = figures_of(["slow", "--clients", "10", "--percent", "20", "--seconds", "0.5"], tmp_path)
+    assert (figures["cut_off"], figures["caught_up"]) == (0, 2)
+
+
+@pytest.mark.system
+def test_a_short_soak_measures_memory_over_several_cycles(tmp_path: Path) -> None:
+    profile = tmp_path / "p.toml"
+    profile.write_text("[idle]\nusers = 5\n[lurking]\nusers = 20\nmessages_per_second = 100.0\n")
+    times = ["--seconds", "2", "--warm-seconds", "0", "--cycle-seconds", "0.3", "--mib-per-hour", "1000000"]
+    assert figures_of(["soak", "--profile", str(profile), *times], tmp_path)["cycles"] >= 3
+
+
+@pytest.mark.system
+def test_a_sweep_draws_a_plot_and_keeps_its_figures(tmp_path: Path) -> None:
+    arguments = ["sweep", "readers", "--values", "5,50", "--seconds", "0.5", "--rounds", "1", "--to", str(tmp_path)]
+    answer = CliRunner().invoke(bench, arguments)
+    assert answer.exit_code == 0, answer.output
+    assert "<svg" in (tmp_path / "cost-readers.svg").read_text()
+    [curve] = json.loads((tmp_path / "cost.json").read_text())["curves"]
+    assert [point["value"] for point in curve["points"]] == [5, 50]
 
 
 @pytest.mark.system

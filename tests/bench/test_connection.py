@@ -1,7 +1,7 @@
 """What a simulated client says of the order in which messages came, and of where it stands."""
 
 from bench.connection import Connection
-from bench.seats import Checks, Seat
+from bench.seats import STREAM, Checks, Seat, stream_name
 
 
 def connection() -> Connection:
@@ -45,6 +45,20 @@ def test_the_cursor_moves_with_what_was_read() -> None:
     one.stand("e1", 50)
     one.take(3, 4)
     assert one.cursor == ("e1", 51)
+
+
+def test_streams_are_told_apart_by_their_counters() -> None:
+    one = Connection(Seat("u", "", hears=(2, 5)))
+    for counter in (2 * STREAM, 5 * STREAM, 2 * STREAM + 1, 5 * STREAM + 2, 5 * STREAM):
+        one.take_of_stream(counter)
+    assert (one.holes, one.repeats, one.strays) == (1, 1, 0)
+    assert one.unread({stream_name(2): 4, stream_name(5): 3, stream_name(9): 7}) == 2
+
+
+def test_a_message_of_a_stream_that_is_not_heard_is_a_stray() -> None:
+    one = Connection(Seat("u", "", hears=(2,)))
+    one.take_of_stream(3 * STREAM)
+    assert (one.strays, one.holes) == (1, 0)
 
 
 def test_checks_add_up_and_any_fault_is_bad() -> None:

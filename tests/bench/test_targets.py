@@ -1,0 +1,26 @@
+"""Which servers take part, and what they are called."""
+
+import pytest
+
+from bench.targets import Target, UnknownPeer
+
+
+def test_a_server_is_called_by_how_its_clients_speak() -> None:
+    assert Target().name == "chatd"
+    assert Target(encoding="msgpack", compress=True).name == "chatd msgpack compressed"
+
+
+def test_chatd_in_plain_json_can_be_the_peer_of_chatd_otherwise() -> None:
+    target = Target(encoding="msgpack", peer="chatd")
+    assert len(target.launches()) == 2
+    assert target.is_only_chatd
+
+
+def test_chatd_is_not_compared_with_itself() -> None:
+    with pytest.raises(UnknownPeer, match="plain JSON"):
+        Target(peer="chatd").launches()
+
+
+def test_a_peer_is_not_asked_for_messagepack() -> None:
+    with pytest.raises(UnknownPeer, match="MessagePack"):
+        Target(peer="centrifugo=x", encoding="msgpack").launches()
