@@ -41,12 +41,18 @@ class Commit:
         self.is_done = True
         self._release()
 
+    def give_up(self) -> None:
+        """Let nobody wait any longer: the store takes too long. What it says later is still taken."""
+        if self._event is not None:
+            self._event.set()
+            self._event = None
+
     def _release(self) -> None:
         """Let go of the messages: who knows one of their keys holds this commit, for as long as keys are remembered."""
         self.items = []
 
     async def wait(self) -> None:
-        """Return when the store has answered."""
+        """Return when the store has answered, or was given up."""
         if not self.is_done:
             if self._event is None:
                 self._event = trio.Event()

@@ -88,6 +88,7 @@ class MemoryBroker:
         self._published = 0
         self._duplicates = 0
         self._waiting = 0
+        self._commits: dict[Commit, float] = {}  # that somebody waits for, and since when
 
     # Its life.
 
@@ -105,6 +106,7 @@ class MemoryBroker:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._saver.run)
             nursery.start_soon(self._forget_loop)
+            nursery.start_soon(self._patience_loop)
 
     async def stop(self) -> None:
         """Save what is left; after this nothing may be published."""
@@ -135,8 +137,9 @@ class MemoryBroker:
 
     async def _settle(self, answers: list[_Answer], unstored: Mapping[int, Placed]) -> None:
         """Wait for the store, and put in the answers that depend on it."""
-        with trio.move_on_after(self._config.publish_seconds):
-            for commit in {placed.commit for placed in unstored.values()}:
+        for commit in {placed.commit for placed in unstored.values()}:
+            if not commit.is_done:
+                self._commits.setdefault(commit, trio.current_time())
                 await commit.wait()
         for place, placed in unstored.items():
             answers[place] = placed.answer()
@@ -269,6 +272,7 @@ class MemoryBroker:
     def _committed(self, commit: Commit) -> None:
         """Deliver what is stored, in the order of the seqs; or forget what is not. Called on the trio thread."""
         self._waiting -= len(commit.items)
+        self._commits.pop(commit, None)
         if commit.error is not None:
             # What was numbered after these fails too (the store promises it), so the channels start again from the
             # store's last seq, and no reader sees a hole.
@@ -425,6 +429,19 @@ class MemoryBroker:
     def _is_idle(self, log: Log) -> bool:
         unsaved = log.history == "recent" and log.saved < log.delivered
         return not log.waiting and not unsaved and not self._in_use(log.channel)
+
+    async def _patience_loop(self) -> None:
+        """Let nobody wait for the store much longer than `broker.publish_seconds`.
+
+        One loop for all of them: a deadline for each publish would cost more than the rest of its waiting.
+        """
+        patience = self._config.publish_seconds
+        while True:
+            await trio.sleep(patience / 10)
+            given_before = trio.current_time() - patience
+            for commit in [commit for commit, since in self._commits.items() if since <= given_before]:
+                del self._commits[commit]
+                commit.give_up()
 
     async def _forget_loop(self) -> None:
         """Forget channels that nobody used for `broker.idle_seconds`."""

@@ -251,6 +251,7 @@ async def test_who_waits_for_the_same_channel_tries_again_when_its_reader_fails(
 
 async def test_a_publish_that_takes_too_long_is_answered_and_arrives_all_the_same(autojump_clock: MockClock) -> None:
     async with a_bench(publish_seconds=5.0) as bench:
+        bench.nursery.start_soon(bench.broker.run)
         await bench.publish("a")
         answers = await bench.desk.publish(draft("a"), draft("slow"), draft("r", RECENT))
         assert codes(answers) == [None, ErrorCode.TIMEOUT, None]
