@@ -11,7 +11,7 @@ import structlog
 from chatd.accounts.principal import Principal
 from chatd.accounts.tokens import TokenError, Tokens
 from chatd.broker import Recovery
-from chatd.broker.memory import TooManyChannels
+from chatd.broker.logs import TooManyChannels
 from chatd.event import message_event
 from chatd.hub import Hub
 from chatd.reading import Reading, within

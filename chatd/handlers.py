@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from chatd.accounts.principal import Principal
-from chatd.broker.memory import TooManyChannels
+from chatd.broker.logs import TooManyChannels
 from chatd.event import conversation, message_event
 from chatd.greeting import Greeting
 from chatd.groups import Groups

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from chatd.accounts.principal import Principal
 from chatd.api.realtime import ChannelPresence, HistoryResult, MembershipsResult
 from chatd.broker import Published, Refused
-from chatd.broker.memory import TooManyChannels
+from chatd.broker.logs import TooManyChannels
 from chatd.event import conversation
 from chatd.groups import Groups
 from chatd.reading import Reading

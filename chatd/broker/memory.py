@@ -10,7 +10,6 @@ What a crash costs, by history:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 
 import structlog
 import trio
@@ -18,23 +17,18 @@ import trio
 from chatd.broker import BrokerStatistics, Deliver, Draft, Published, Recovery, Refused
 from chatd.broker.commit import Batch, Commit, Placed
 from chatd.broker.keys import Keys, KnownKey
-from chatd.broker.log import REBIRTH_JUMP, Log
+from chatd.broker.log import Log
+from chatd.broker.logs import Logs, TooManyChannels
 from chatd.broker.saver import Saver
 from chatd.config import Namespace
 from chatd.counters import Latency
 from chatd.settings import Settings
 from protocol.codes import ErrorCode
 from protocol.names import ChannelName, Epoch, Seq
-from storage import COPIED_AT, Store, StoreError
+from storage import Store, StoreError
 from storage.records import StoredMessage
 
-_CLEAN = "recent_channels_saved"
-_LOST_BEFORE = "recent_channels_lost_before"
 _DAY_MILLISECONDS = 86_400_000
-
-# Newest messages of a durable channel that are kept in memory: they bring back who was away for a moment, and close
-# the gap between a page read from the store and what arrived meanwhile.
-_DURABLE_RECENT = 64
 
 # How often recovering reads on from the store before it gives up on a channel that is written to faster.
 _RECOVER_ROUNDS = 8
@@ -42,18 +36,11 @@ _RECOVER_ROUNDS = 8
 # How often a publish opens its channels, which others who open theirs may push out again, before it gives up.
 _OPEN_ROUNDS = 8
 
-# How many channels are looked at, to find one that can be forgotten.
-_ROOM_LOOKS = 1000
-
 # Asks of a sender whose message found the store's queue full, or no room for another channel.
 _RETRY_SECONDS = 1.0
 
 _Answer = Published | Refused
 _log = structlog.get_logger("broker")
-
-
-class TooManyChannels(Exception):
-    """`broker.open_channels` are in use; none of them can be forgotten now."""
 
 
 class MemoryBroker:
@@ -73,18 +60,12 @@ class MemoryBroker:
         self._store = store
         self._settings = settings
         self._config = settings.config.broker
-        self._rules = rules
         self._deliver = deliver
-        self._in_use = in_use
         self._clock = clock  # Unix seconds
-        self._new_epoch = new_epoch
         self._commit_latency = commit_latency
-        self._logs: dict[ChannelName, Log] = {}
-        self._opening: dict[ChannelName, trio.Event] = {}
+        self._logs = Logs(store, self._config, rules, in_use, clock, new_epoch)
         self._keys = Keys(self._config.dedupe_keys)
         self._saver = Saver(store, self._config)
-        self._lost_before = 0  # Unix milliseconds: older messages may not have been their channel's last
-        self._copied_at = 0
         self._published = 0
         self._duplicates = 0
         self._waiting = 0
@@ -93,31 +74,26 @@ class MemoryBroker:
     # Its life.
 
     async def start(self) -> None:
-        """Find out when a process last ended without saving every `recent` channel."""
-        if await self._store.get_meta(_CLEAN) is None:
-            # Kept, because a channel that lost messages may not be opened before some later, cleaner start.
-            await self._store.put_meta(_LOST_BEFORE, str(self._now()))
-        self._lost_before = int(await self._store.get_meta(_LOST_BEFORE) or 0)
-        await self._store.put_meta(_CLEAN, None)
-        self._copied_at = int(await self._store.get_meta(COPIED_AT) or 0)
+        """Find out what the last process left; before anything else."""
+        await self._logs.start()
 
     async def run(self) -> None:
         """Save `recent` channels and forget idle ones, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._saver.run)
-            nursery.start_soon(self._forget_loop)
+            nursery.start_soon(self._logs.run)
             nursery.start_soon(self._patience_loop)
 
     async def stop(self) -> None:
         """Save what is left; after this nothing may be published."""
         await self._saver.save_all()
-        await self._store.put_meta(_CLEAN, str(self._now()))
+        await self._logs.all_saved()
 
     # Publishing.
 
     async def publish(self, drafts: Sequence[Draft]) -> list[_Answer]:
         """Place drafts, in their order; return one answer for each."""
-        logs = self._logs
+        logs = self._logs.known
         try:
             for draft in drafts:
                 if draft.retry or draft.channel not in logs:
@@ -152,7 +128,7 @@ class MemoryBroker:
         """
         key = (draft.sender, draft.key)
         keys = self._keys
-        log = self._logs.get(draft.channel)
+        log = self._logs.known.get(draft.channel)
         if log is None or log.history == "durable" or draft.retry or key in keys.younger or key in keys.older:
             raise trio.WouldBlock
         keys.turn()
@@ -171,11 +147,11 @@ class MemoryBroker:
             if draft.retry and self._keys.get((draft.sender, draft.key)) is None:
                 await self._find(draft)
         for _ in range(_OPEN_ROUNDS):
-            missing = [draft.channel for draft in drafts if draft.channel not in self._logs]
+            missing = [draft.channel for draft in drafts if draft.channel not in self._logs.known]
             if not missing:
                 return
             for channel in missing:
-                await self._open(channel)
+                await self._logs.open(channel)
         raise TooManyChannels  # opening one of them makes room by forgetting another
 
     async def _find(self, draft: Draft) -> None:
@@ -201,7 +177,7 @@ class MemoryBroker:
                 self._repeat(draft, known, batch)
                 continue
             if log is None or log.channel != draft.channel:
-                log = self._logs[draft.channel]
+                log = self._logs.known[draft.channel]
                 if log.history == "recent":
                     self._saver.add(log)
             message = self._number(log, draft, now)
@@ -277,8 +253,8 @@ class MemoryBroker:
             # What was numbered after these fails too (the store promises it), so the channels start again from the
             # store's last seq, and no reader sees a hole.
             for log, _, _ in commit.items:
-                if self._logs.get(log.channel) is log:
-                    del self._logs[log.channel]
+                if self._logs.known.get(log.channel) is log:
+                    del self._logs.known[log.channel]
             self._forget_commit(commit)
             _log.error("store failed", error=str(commit.error), messages=len(commit.items))
             return
@@ -308,7 +284,7 @@ class MemoryBroker:
         limit = self._settings.limits.recover_messages
         messages: list[StoredMessage] = []
         for _ in range(_RECOVER_ROUNDS):
-            log = await self._open(channel)
+            log = await self._logs.open(channel)
             if since is None:
                 join()
                 return Recovery(log.epoch, log.delivered, True, [])
@@ -327,7 +303,7 @@ class MemoryBroker:
             if not page or not _follows(page, since[0], seen):
                 break
             messages += page
-        log = await self._open(channel)
+        log = await self._logs.open(channel)
         join()
         return Recovery(log.epoch, log.delivered, False, [])
 
@@ -340,7 +316,7 @@ class MemoryBroker:
             StoreError: The store cannot be read.
             TooManyChannels: The channel has no room in memory.
         """
-        log = await self._open(channel)
+        log = await self._logs.open(channel)
         if log.history == "durable":
             is_last = before is None and after is None
             if is_last and (len(log.recent) >= limit or len(log.recent) == log.delivered):
@@ -368,68 +344,6 @@ class MemoryBroker:
         older_than = oldest if before is None else min(before, oldest)
         return await self._store.history(log.channel, before=older_than, limit=limit - len(here)) + here
 
-    # Channels in memory.
-
-    async def _open(self, channel: ChannelName) -> Log:
-        """Return the channel's log, reading where it stands from the store if it is not in memory."""
-        while (log := self._logs.get(channel)) is None:
-            opening = self._opening.get(channel)
-            if opening is not None:
-                await opening.wait()
-                continue
-            self._make_room()
-            done = self._opening[channel] = trio.Event()
-            try:
-                self._logs[channel] = await self._load(channel)
-            finally:
-                del self._opening[channel]
-                done.set()
-        log.used_at = self._now()
-        return log
-
-    async def _load(self, channel: ChannelName) -> Log:
-        namespace = self._rules(channel)
-        if namespace.history == "durable":
-            head = await self._store.head(channel)
-            if head is None:
-                return Log(channel, namespace, self._new_epoch(), Seq(0), _DURABLE_RECENT)
-            if head.at > self._copied_at:
-                return Log(channel, namespace, head.epoch, head.seq, _DURABLE_RECENT)
-            # The database is a backup: what came after it was made had seqs that readers may remember.
-            return Log(channel, namespace, self._new_epoch(), Seq(head.seq + REBIRTH_JUMP), _DURABLE_RECENT)
-        if namespace.history == "none":
-            return Log(channel, namespace, self._new_epoch(), Seq(0), 0)
-        size = self._config.recent_messages
-        saved = await self._store.history(channel, limit=size)
-        if not saved:
-            return Log(channel, namespace, self._new_epoch(), Seq(0), size)
-        last = saved[-1]
-        if last.at >= self._lost_before and last.at > self._copied_at:
-            log = Log(channel, namespace, last.epoch, last.seq, size)
-        else:
-            log = Log(channel, namespace, self._new_epoch(), Seq(last.seq + REBIRTH_JUMP), size)
-        log.recent.extend(saved)
-        return log
-
-    def _make_room(self) -> None:
-        """See to it that one more channel fits.
-
-        Raises:
-            TooManyChannels: It does not.
-        """
-        if len(self._logs) + len(self._opening) < self._config.open_channels:
-            return
-        for log in list(islice(self._logs.values(), _ROOM_LOOKS)):
-            del self._logs[log.channel]
-            if self._is_idle(log):
-                return
-            self._logs[log.channel] = log  # behind the others: the next search goes on where this one ended
-        raise TooManyChannels
-
-    def _is_idle(self, log: Log) -> bool:
-        unsaved = log.history == "recent" and log.saved < log.delivered
-        return not log.waiting and not unsaved and not self._in_use(log.channel)
-
     async def _patience_loop(self) -> None:
         """Let nobody wait for the store much longer than `broker.publish_seconds`.
 
@@ -442,17 +356,6 @@ class MemoryBroker:
             for commit in [commit for commit, since in self._commits.items() if since <= given_before]:
                 del self._commits[commit]
                 commit.give_up()
-
-    async def _forget_loop(self) -> None:
-        """Forget channels that nobody used for `broker.idle_seconds`."""
-        while True:
-            await trio.sleep(self._config.idle_seconds / 4)
-            oldest = self._now() - int(self._config.idle_seconds * 1000)
-            for number, log in enumerate(list(self._logs.values())):
-                if log.used_at < oldest and self._is_idle(log) and self._logs.get(log.channel) is log:
-                    del self._logs[log.channel]
-                if number % 1000 == 999:
-                    await trio.lowlevel.checkpoint()
 
     def _now(self) -> int:
         return int(self._clock() * 1000)

@@ -12,7 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from chatd.broker import Published, Refused
 from chatd.broker.log import REBIRTH_JUMP
-from chatd.broker.memory import MemoryBroker, TooManyChannels
+from chatd.broker.logs import TooManyChannels
+from chatd.broker.memory import MemoryBroker
 from chatd.config import NAMESPACES
 from protocol.codes import ErrorCode
 from protocol.names import ChannelName, Epoch, Seq
@@ -600,7 +601,7 @@ async def test_a_recent_channel_that_is_not_saved_yet_stays() -> None:
 
 
 async def test_room_is_found_behind_very_many_channels_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chatd.broker.memory._ROOM_LOOKS", 10)
+    monkeypatch.setattr("chatd.broker.logs._ROOM_LOOKS", 10)
     async with a_bench(open_channels=100) as bench:
         for number in range(100):
             await bench.publish(f"k{number}", f"track:{number}")
