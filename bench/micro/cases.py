@@ -10,7 +10,7 @@ from chatd.channel import Channel, send_out
 from chatd.config import NAMESPACES
 from chatd.event import frame
 from chatd.session import Session
-from protocol.body import Body, Encoding
+from protocol.body import Body, Encoding, accept
 from protocol.codec import JSON, MSGPACK
 from protocol.format import Format, Formats
 from protocol.frames import FrameLimits, FrameReader, Opcode, client_frame, server_frame
@@ -49,12 +49,15 @@ def cases() -> list[Case]:
     json, msgpack = _formats()
     sent = Sent(id=1, channel="room:bench", epoch=Epoch("abcdefgh"), seq=Seq(1), at=1)
     packed = msgspec.msgpack.encode(msgspec.json.decode(_COMMAND))
+    packed_body = msgspec.msgpack.encode(msgspec.json.decode(_BODY))
     one = client_frame(Opcode.TEXT, _COMMAND, _MASK)
     reader = FrameReader(_LIMITS)
     message = _message()
     return [
         Case("codec: decode a send, JSON", lambda: JSON.decode(_COMMAND)),
         Case("codec: decode a send, MessagePack", lambda: MSGPACK.decode(packed)),
+        Case("body: accept 200 bytes, JSON", lambda: accept(Encoding.JSON, _BODY)),
+        Case("body: accept the same, MessagePack", lambda: accept(Encoding.MSGPACK, packed_body)),
         Case("codec: encode an answer, JSON", lambda: JSON.encode(sent)),
         Case("codec: message to frame, JSON", lambda: frame(message, json)),
         Case("codec: message to frame, MessagePack", lambda: frame(message, msgpack)),
