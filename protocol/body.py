@@ -45,6 +45,9 @@ _NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"{[}]")))
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 _CONTAINERS = (dict, list, tuple)
+
+# Every byte but those that begin a map or an array in MessagePack; inside of texts and numbers these mean nothing.
+_NO_HEADS = bytes(sorted(set(range(256)) - {*range(0x80, 0xA0), *range(0xDC, 0xE0)}))
 _LONGEST_INTEGER = len(str(2**64))
 
 _decode_msgpack = msgspec.msgpack.Decoder().decode
@@ -110,7 +113,8 @@ def accept(encoding: Encoding, raw: bytes) -> Body:
         raise BodyError(f"`data` is not well formed: {error}") from error
     if not isinstance(value, dict):
         raise BodyError("`data` must be an object")
-    if len(raw) > MAX_DEPTH and not _is_shallow(value):
+    # Few bytes that can begin a container cannot be nested deeply: text in ASCII has none of them.
+    if len(raw) > MAX_DEPTH and len(raw.translate(None, _NO_HEADS)) > MAX_DEPTH and not _is_shallow(value):
         raise _too_deep()
     return Body(encoding, raw)
 
@@ -129,7 +133,7 @@ def _is_shallow(value: dict[object, object]) -> bool:
     """Tell whether an object is nested no more than `MAX_DEPTH` levels deep, without recursion."""
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
-        level = [item for container in level for item in _items(container) if isinstance(item, _CONTAINERS)]
+        level = [item for container in level for item in _items(container) if type(item) in _CONTAINERS]
         if not level:
             return True
     return False
