@@ -86,6 +86,9 @@ class Groups:
         if not address.is_member_channel or address.pair is not None:
             raise Denied(ErrorCode.FORBIDDEN, "channels of this namespace are not made by a command")
         require(principal, Action.CREATE, address, ())
+        if await self._store.head(address.name) is not None:
+            # Everybody left it, but what was said there is kept, and none of a newcomer's business.
+            raise Denied(ErrorCode.NAME_TAKEN, "a channel of this name existed")
         roles = dict.fromkeys(await self._known_users(members), Role.MEMBER) | {principal.user: Role.OWNER}
         _check_size(address, len(roles))
         try:

@@ -96,6 +96,7 @@ async def _serve_until_told(node: Node, load_config: LoadConfig, on_ready: Calla
         """
         node.leaving = "the node is leaving"
         node.listener.stop()
+        node.http.say_leaving()
         with trio.move_on_after(node.settings.config.server.shutdown_seconds):
             await drain_sessions(node.hub, window_seconds, random.random)
             http_scope.cancel()

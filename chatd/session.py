@@ -27,7 +27,7 @@ from protocol.codec import BadCommand, CodecError
 from protocol.codes import CloseCode, ErrorCode
 from protocol.format import Format
 from protocol.frames import FrameReader, Opcode, close_payload, server_frame
-from protocol.messages import AnyCommand, Error, Event, Send
+from protocol.messages import Error, Event, Send
 from protocol.names import ChannelName
 from storage.records import StoredMessage
 
@@ -142,9 +142,17 @@ class Session:
         messages = self._reader.feed(data)
         self.hub.counters.bytes_in += len(data)
         now = self.hub.monotonic()
-        wait = (self.bucket or self._new_bucket()).take(now, len(messages))
+        bucket = self.bucket or self._new_bucket()
+        # A full bucket would let more than a burst pass at once, on credit.
+        is_burst = len(messages) <= self.hub.settings.limits.commands_burst
+        in_pace = is_burst and not bucket.take(now, len(messages))
+        told = False
         decode = self.format.codec.decode
         for opcode, payload in messages:
+            wait = 0.0 if in_pace else bucket.take(now)
+            if wait and not told:
+                told = True
+                self._count_refusal()
             if opcode == self._format_opcode:
                 if self.state is State.CLOSING:
                     continue
@@ -152,11 +160,12 @@ class Session:
                     command = decode(payload)
                 except CodecError as error:
                     self._refuse_bytes(error)
-                    if wait:
-                        self._count_refused()
                     continue
                 if wait:
-                    self._refuse(command, wait)
+                    if sends:  # answers come in the order of the commands
+                        await handlers.send(self, sends, now)
+                        sends = []
+                    self.reply_error(command.id, ErrorCode.RATE_LIMITED, "too many commands", wait)
                     continue
                 if type(command) is Send:
                     if len(messages) > 1 or not handlers.send_now(self, command, now):
@@ -170,8 +179,6 @@ class Session:
             elif opcode == Opcode.PING:
                 if self.state is not State.CLOSING:  # nothing follows a close frame (RFC 6455 section 5.5.1)
                     self.write(server_frame(Opcode.PONG, payload))
-                if wait:
-                    self._count_refused()
             elif opcode == Opcode.CLOSE:
                 if sends:
                     await handlers.send(self, sends, now)
@@ -203,13 +210,11 @@ class Session:
         self.bucket = TokenBucket(limits.commands_per_second, limits.commands_burst)
         return self.bucket
 
-    def _refuse(self, command: AnyCommand, wait: float) -> None:
-        """Answer a command over the rate; a client that does not slow down is closed."""
-        self._count_refused()
-        self.reply_error(command.id, ErrorCode.RATE_LIMITED, "too many commands", wait)
+    def _count_refusal(self) -> None:
+        """Count a read of which something came over the rate; a client that goes on after being told is closed.
 
-    def _count_refused(self) -> None:
-        """Count what came over the rate, be it a command, a ping or what is no command: each costs an answer."""
+        Not each command of it: who sent many at once could not be told before.
+        """
         self.refused += 1
         if self.refused > self.hub.settings.limits.rate_grace:
             self.close(CloseCode.TOO_FAST, "too many commands")

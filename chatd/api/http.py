@@ -69,6 +69,10 @@ class HttpServer:
                 await lifespan.wait_for_shutdown()
                 nursery.cancel_scope.cancel()
 
+    def say_leaving(self) -> None:
+        """Tell clients from now on that this node leaves: their next request goes elsewhere."""
+        self._gate.is_draining = True
+
     async def _drain(self) -> None:
         """Answer what was asked. New requests of busy connections are still answered: refusing them helps nobody."""
         self._gate.is_draining = True

@@ -189,3 +189,12 @@ async def _answer(device: Device, command: dict[str, Any]) -> dict[str, Any]:
     while (answer := await device.hear()).get("id") != command_id:
         pass
     return answer
+
+
+async def test_the_name_of_a_group_that_everybody_left_stays_taken(rig: Rig) -> None:
+    alice, eve = await enter_all(rig, "alice", "eve")
+    await _done(alice, type="create", channel="group:g")
+    await _done(alice, type="send", channel="group:g", key="k", data={"secret": 1})
+    await _done(alice, type="remove", channel="group:g", users=["alice"])
+    assert await _refused(eve, type="create", channel="group:g") == ErrorCode.NAME_TAKEN
+    assert await _refused(eve, type="history", channel="group:g") == ErrorCode.FORBIDDEN

@@ -240,3 +240,16 @@ async def test_nothing_is_left_behind_by_a_session_that_ended(rig: Rig) -> None:
     hub = rig.node.hub
     assert (hub.sessions, hub.users, hub.channels) == ({}, {}, {})
     assert hub.statistics().subscriptions == 0
+
+
+async def test_of_commands_that_come_together_as_many_pass_as_may_and_the_session_goes_on(tmp_path: Path) -> None:
+    config = changed("limits", commands_per_second=0.01, commands_burst=5, rate_grace=3, messages_burst=100)
+    async with running_node(tmp_path, config) as rig:
+        device = await rig.enter("alice")  # `connect` was the first of the five
+        send = {"type": "send", "channel": "room:a", "data": {}}
+        ids = await device.say(*({**send, "key": str(number)} for number in range(50)))
+        answers = [await device.hear() for _ in ids]
+        assert [answer["id"] for answer in answers] == ids
+        assert [answer["type"] for answer in answers] == ["sent"] * 4 + ["error"] * 46
+        assert all(answer["retry_after"] > 0 for answer in answers[4:])
+        assert (await device.ask(type="ping"))["code"] == ErrorCode.RATE_LIMITED

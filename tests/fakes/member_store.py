@@ -7,7 +7,7 @@ import trio
 
 from protocol.names import ChannelName, UserId
 from storage import AlreadyExists, Store, StoreError
-from storage.records import Role, UserRecord
+from storage.records import Place, Role, UserRecord
 
 
 class MemberStore:
@@ -28,6 +28,10 @@ class MemberStore:
     def let_go(self, count: int = 1) -> None:
         """Let what waits go on."""
         self._waiting.unpark(count=count)
+
+    async def head(self, channel: ChannelName) -> Place | None:
+        """Return where the channel stands: here nobody has ever written anything."""
+        return None
 
     async def members(self, channel: ChannelName) -> dict[UserId, Role]:
         """Read the members."""
