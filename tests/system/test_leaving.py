@@ -39,3 +39,15 @@ async def test_a_request_that_never_ends_is_cut_off_at_the_deadline(start_node: 
         node.send_signal(signal.SIGTERM)
         assert await trio.to_thread.run_sync(node.wait) == 0
         assert time.monotonic() - begun > 0.4
+
+
+async def test_answers_of_a_node_that_leaves_end_their_connections(start_node: StartNode) -> None:
+    node = start_node({"server.drain_seconds": 30.0})
+    async with wire(node) as http, wire(node) as device:
+        await device.enter(node.token("alice"))
+        assert "connection" not in (await http.get("/readyz")).headers
+        node.send_signal(signal.SIGTERM)
+        while (await device.hear())["type"] != "reconnect":
+            pass
+        answer = await http.get("/readyz")
+        assert (answer.status, answer.headers["connection"]) == (503, "close")
