@@ -90,7 +90,7 @@ def test_the_tables_have_no_code_that_does_not_exist() -> None:
 
 def test_every_configured_value_is_told_as_it_is_shipped() -> None:
     defaults: Any = msgspec.to_builtins(Config())
-    told = re.findall(r"`(limits|broker|presence|websocket)\.(\w+)`(?: = ([\d,.]+\d))?", PROTOCOL)
+    told = re.findall(r"`(server|limits|broker|presence|websocket)\.(\w+)`(?: = ([\d,.]+\d))?", PROTOCOL)
     assert told
     for table, key, value in told:
         assert key in defaults[table], f"{table}.{key} is no key of the configuration"
