@@ -147,6 +147,8 @@ class Session:
         is_burst = len(messages) <= self.hub.settings.limits.commands_burst
         in_pace = is_burst and not bucket.take(now, len(messages))
         told = False
+        if in_pace and self.refused:
+            self.refused -= 1  # in time, who keeps to the rate is forgiven
         decode = self.format.codec.decode
         for opcode, payload in messages:
             wait = 0.0 if in_pace else bucket.take(now)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from chatd.limits import TokenBucket
 from protocol.codec import JSON, MSGPACK, Codec
 from protocol.codes import CloseCode, ErrorCode
 from protocol.frames import Opcode, client_frame, close_payload
@@ -253,3 +254,16 @@ async def test_of_commands_that_come_together_as_many_pass_as_may_and_the_sessio
         assert [answer["type"] for answer in answers] == ["sent"] * 4 + ["error"] * 46
         assert all(answer["retry_after"] > 0 for answer in answers[4:])
         assert (await device.ask(type="ping"))["code"] == ErrorCode.RATE_LIMITED
+
+
+async def test_who_keeps_to_the_rate_again_is_forgiven(tmp_path: Path) -> None:
+    config = changed("limits", commands_per_second=0.01, commands_burst=2, rate_grace=2)
+    async with running_node(tmp_path, config) as rig:
+        device = await rig.enter("alice")
+        assert (await device.ask(type="ping"))["type"] == "ok"
+        for _ in range(5):
+            assert (await device.ask(type="ping"))["code"] == ErrorCode.RATE_LIMITED
+            device.session.bucket = TokenBucket(0.01, 2)  # as if it had waited
+            assert (await device.ask(type="ping"))["type"] == "ok"
+            device.session.bucket.take(time.monotonic(), 1)
+        assert device.session.is_open
