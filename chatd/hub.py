@@ -30,6 +30,9 @@ from protocol.messages import Event
 from protocol.names import ChannelName, DeviceId, UserId
 from storage.records import StoredMessage
 
+# A channel with more readers than this is sent to after the answers of the turn.
+_CROWD = 32
+
 _log = structlog.get_logger("hub")
 
 
@@ -261,14 +264,17 @@ class Hub:
             trio.lowlevel.remove_instrument(self._turn_end)
 
     def end_turn(self) -> None:
-        """Send what the turn brought. What fails in one channel or session stays there."""
+        """Send what the turn brought. What fails in one channel or session stays there.
+
+        Small channels come first, so that a sender's answer and its own event are one write; then answers, which
+        should not wait until a crowd has got the message; then the crowds.
+        """
         while self._dirty or self._held:
             dirty, self._dirty = self._dirty, []
+            crowds = [channel for channel in dirty if channel.size > _CROWD]
             for channel in dirty:
-                try:
-                    self._begin(channel)
-                except Exception:
-                    _log.exception("channel failed", channel=channel.name)
+                if channel.size <= _CROWD:
+                    self._begin_safely(channel)
             held, self._held = self._held, []
             for session in held:
                 try:
@@ -276,6 +282,14 @@ class Hub:
                 except Exception:
                     _log.exception("session failed", session=session.id)
                     session.lose()
+            for channel in crowds:
+                self._begin_safely(channel)
+
+    def _begin_safely(self, channel: Channel) -> None:
+        try:
+            self._begin(channel)
+        except Exception:
+            _log.exception("channel failed", channel=channel.name)
 
     def _wake(self) -> None:
         if self._task is not None:

@@ -269,3 +269,13 @@ async def test_a_thing_that_moves_does_not_get_its_own_position_back(rig: Rig) -
     await car.ask(**send("track:car", "k", lat=1))
     assert (await viewer.hear())["data"] == {"lat": 1}
     await car.silence()
+
+
+async def test_a_sender_has_its_answer_before_a_crowd_has_the_message(tmp_path: Path) -> None:
+    async with running_node(tmp_path, quiet_rooms()) as rig:
+        readers = [await enter_room(rig, f"reader{number}") for number in range(40)]
+        writer = await enter_room(rig, "writer")
+        await writer.say(send("room:a", "k"))
+        assert [(await writer.hear())["type"] for _ in range(2)] == ["sent", "message"]
+        for reader in readers:
+            assert (await reader.hear())["seq"] == 1
