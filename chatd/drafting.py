@@ -5,7 +5,7 @@ from collections.abc import Collection
 import msgspec
 
 from chatd.accounts.principal import Principal
-from chatd.broker import Draft, Refused
+from chatd.broker import RETRY_SECONDS, Draft, Refused
 from chatd.groups import Groups
 from chatd.rights import Action, Address, Denied, Directory, is_allowed
 from protocol.body import Body, BodyError, Encoding, accept
@@ -13,8 +13,6 @@ from protocol.codes import ErrorCode
 from protocol.messages import Send
 from protocol.names import UserId, is_key
 from storage import StoreError
-
-_RETRY_SECONDS = 1.0
 
 
 class Permit(msgspec.Struct, frozen=True, gc=False):
@@ -53,7 +51,7 @@ class Drafting:
         except Denied as error:
             return Refused(error.code, str(error))
         except StoreError as error:
-            return Refused(ErrorCode.UNAVAILABLE, str(error), _RETRY_SECONDS)
+            return Refused(ErrorCode.UNAVAILABLE, str(error), RETRY_SECONDS)
         return _permit(principal, address, members)
 
 

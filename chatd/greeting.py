@@ -10,7 +10,7 @@ import structlog
 
 from chatd.accounts.principal import Principal
 from chatd.accounts.tokens import TokenError, Tokens
-from chatd.broker import Recovery
+from chatd.broker import RETRY_SECONDS, Recovery
 from chatd.broker.logs import TooManyChannels
 from chatd.event import message_event
 from chatd.hub import Hub
@@ -29,7 +29,6 @@ _CLOSE_CODES = {
     ErrorCode.REVOKED: CloseCode.REVOKED,
     ErrorCode.UNAVAILABLE: CloseCode.UNAVAILABLE,
 }
-_RETRY_SECONDS = 1.0
 
 
 class Greeting:
@@ -74,7 +73,7 @@ class Greeting:
                     lost.append(Unsubscribed(channel=ChannelName(name), code=error.code, reason=str(error)))
         except (StoreError, TooManyChannels) as error:
             session.end_resume([])
-            self._turn_away(session, command, ErrorCode.UNAVAILABLE, str(error) or "too many channels are in use")
+            self._turn_away(session, command, ErrorCode.UNAVAILABLE, str(error))
             return
         encoding = session.format.codec.encoding
         late = [
@@ -126,7 +125,7 @@ class Greeting:
         return await self._reading.subscribe(session, principal, address, cursor)
 
     def _turn_away(self, session: Session, command: Connect, code: ErrorCode, reason: str) -> None:
-        retry_after = _RETRY_SECONDS if code is ErrorCode.UNAVAILABLE else None
+        retry_after = RETRY_SECONDS if code is ErrorCode.UNAVAILABLE else None
         session.reply_error(command.id, code, reason, retry_after)
         session.close(_CLOSE_CODES.get(code, CloseCode.UNAUTHORIZED), reason)
 

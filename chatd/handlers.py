@@ -3,6 +3,7 @@
 from typing import assert_never
 
 from chatd.accounts.principal import Principal
+from chatd.broker import RETRY_SECONDS
 from chatd.broker.logs import TooManyChannels
 from chatd.event import conversation, message_event
 from chatd.greeting import Greeting
@@ -41,8 +42,6 @@ from protocol.names import ChannelName
 from storage import StoreError
 from storage.records import Role
 
-_RETRY_SECONDS = 1.0
-
 
 class Handlers:
     """Runs commands and answers them. What the client may not do or the store cannot do is answered here."""
@@ -73,10 +72,8 @@ class Handlers:
             await self._dispatch(session, command)
         except Denied as error:
             session.reply_error(command.id, error.code, str(error))
-        except TooManyChannels:
-            session.reply_error(command.id, ErrorCode.UNAVAILABLE, "too many channels are in use", _RETRY_SECONDS)
-        except StoreError as error:
-            session.reply_error(command.id, ErrorCode.UNAVAILABLE, str(error), _RETRY_SECONDS)
+        except (TooManyChannels, StoreError) as error:
+            session.reply_error(command.id, ErrorCode.UNAVAILABLE, str(error), RETRY_SECONDS)
 
     async def _dispatch(self, session: Session, command: AnyCommand) -> None:
         if isinstance(command, Connect):

@@ -43,6 +43,13 @@ class TokenBucket:
             return 0.0
         return min(used - self._depth, self._full_at - now) + _SLACK_SECONDS
 
+    def take_together(self, now: float, count: int) -> bool:
+        """Take `count` if they pass at once, which more than a burst never do; tell whether they were taken.
+
+        `take` would let them pass on credit when the bucket is full.
+        """
+        return count * self._interval <= self._depth and not self.take(now, count)
+
     def give_back(self, count: int = 1) -> None:
         """Put back what was taken for something that was not done."""
         self._full_at -= count * self._interval

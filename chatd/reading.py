@@ -81,12 +81,12 @@ class Reading:
 
     async def channel_presence(self, principal: Principal, address: Address) -> ChannelPresence:
         """Return who reads a subscribed channel, or is a member of a member channel, and in what state."""
-        await self.check(principal, address)
         if address.is_member_channel:
             members = list(await self._groups.roles(principal, address))
             listed = len(members) <= self._hub.settings.config.presence.list_users
             states = await self._tracker.states(members) if listed else None
             return ChannelPresence(len(members), states)
+        await self.check(principal, address)
         if address.namespace.presence == "none":
             raise Denied(ErrorCode.FORBIDDEN, "this channel does not tell who is there")
         users = self._tracker.channel_users(address.name)

@@ -3,19 +3,17 @@
 from collections.abc import Callable, Sequence
 
 from chatd.accounts.principal import Principal
-from chatd.api.realtime import ChannelPresence, HistoryResult, MembershipsResult
-from chatd.broker import Published, Refused
+from chatd.api.realtime import HistoryResult, MembershipsResult
+from chatd.broker import RETRY_SECONDS, Published, Refused
 from chatd.broker.logs import TooManyChannels
 from chatd.event import conversation
 from chatd.groups import Groups
-from chatd.reading import Reading
+from chatd.reading import ChannelPresence, Reading
 from chatd.rights import Denied, Directory
 from chatd.router import Router
 from protocol.body import Body
 from protocol.codes import ErrorCode
 from protocol.messages import UserState
-
-_RETRY_SECONDS = 1.0
 
 
 class NodeRealtime:
@@ -63,10 +61,9 @@ class NodeRealtime:
     async def channel_presence(self, principal: Principal, channel: str) -> ChannelPresence | Refused:
         """Return who is in a channel."""
         try:
-            there = await self._reading.channel_presence(principal, self._directory.find(channel))
+            return await self._reading.channel_presence(principal, self._directory.find(channel))
         except Denied as error:
             return _refused(error)
-        return ChannelPresence(there.count, there.users)
 
     async def memberships(self, principal: Principal, since: int, limit: int) -> MembershipsResult | Refused:
         """Return the user's member channels that changed at or after `since`."""
@@ -77,4 +74,4 @@ class NodeRealtime:
 def _refused(error: Denied | TooManyChannels) -> Refused:
     if isinstance(error, Denied):
         return Refused(error.code, str(error))
-    return Refused(ErrorCode.UNAVAILABLE, "too many channels are in use", _RETRY_SECONDS)
+    return Refused(ErrorCode.UNAVAILABLE, str(error), RETRY_SECONDS)

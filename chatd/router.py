@@ -91,9 +91,7 @@ class Router:
         user, principal = session.user, session.principal
         if user is None or principal is None:
             return [Refused(ErrorCode.NOT_CONNECTED, "say `connect` first")] * len(commands)
-        # A full bucket would let more than a burst pass at once, on credit.
-        is_burst = len(commands) <= self._hub.settings.limits.messages_burst
-        in_pace = is_burst and not user.bucket.take(now, len(commands))
+        in_pace = user.bucket.take_together(now, len(commands))
         encoding = session.format.codec.encoding
         channel = ""
         permit: Permit | Refused | None = None

@@ -143,9 +143,7 @@ class Session:
         self.hub.counters.bytes_in += len(data)
         now = self.hub.monotonic()
         bucket = self.bucket or self._new_bucket()
-        # A full bucket would let more than a burst pass at once, on credit.
-        is_burst = len(messages) <= self.hub.settings.limits.commands_burst
-        in_pace = is_burst and not bucket.take(now, len(messages))
+        in_pace = bucket.take_together(now, len(messages))
         told = False
         if in_pace and self.refused:
             self.refused -= 1  # in time, who keeps to the rate is forgiven

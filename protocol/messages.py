@@ -19,8 +19,6 @@ Text = Annotated[str, Meta(max_length=255)]
 Cursor = tuple[Epoch, Seq]
 """Where a reader stands in a channel: everything up to `seq` of this `epoch` has been seen."""
 
-NO_DATA = msgspec.Raw(b"")
-
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", gc=False):
     """What every command has: the id that its answer repeats."""

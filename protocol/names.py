@@ -20,7 +20,6 @@ Epoch = NewType("Epoch", str)
 Seq = NewType("Seq", int)
 
 MAX_CHANNEL_LENGTH = 255
-MAX_KEY_LENGTH = 128
 
 _USER = re.compile(r"[A-Za-z0-9_.@|~+=-]{1,64}")
 _CHANNEL = re.compile(r"([a-z][a-z0-9_]{0,31}):([A-Za-z0-9_.@|~+=:-]+)")

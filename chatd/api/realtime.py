@@ -7,6 +7,7 @@ import msgspec
 
 from chatd.accounts.principal import Principal
 from chatd.broker import Published, Refused
+from chatd.reading import ChannelPresence
 from protocol.body import Body
 from protocol.messages import Conversation, UserState
 from storage.records import StoredMessage
@@ -17,13 +18,6 @@ class HistoryResult(msgspec.Struct, frozen=True):
 
     messages: list[StoredMessage]
     more: bool
-
-
-class ChannelPresence(msgspec.Struct, frozen=True):
-    """How many users read a channel, and who they are where the channel lists them."""
-
-    count: int
-    users: list[UserState] | None
 
 
 class MembershipsResult(msgspec.Struct, frozen=True):

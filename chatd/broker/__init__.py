@@ -14,6 +14,9 @@ from protocol.codes import ErrorCode
 from protocol.names import ChannelName, Epoch, Seq, UserId
 from storage.records import Place, StoredMessage
 
+RETRY_SECONDS = 1.0
+"""Asked of a client whose command the store or the broker could not take: failures and full queues are short."""
+
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A message that has no place yet.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import trio
 
-from chatd.broker import Draft, Published, Refused
+from chatd.broker import RETRY_SECONDS, Draft, Published, Refused
 from chatd.broker.log import Log
 from protocol.codes import ErrorCode
 from storage.records import Place, StoredMessage
@@ -59,10 +59,6 @@ class Commit:
             await self._event.wait()
 
 
-# Asks of a sender whose message could not be stored.
-_RETRY_SECONDS = 1.0
-
-
 class Placed:
     """One draft that has its place, in a commit that it has to wait for."""
 
@@ -78,7 +74,7 @@ class Placed:
         if not self.commit.is_done:
             return Refused(ErrorCode.TIMEOUT, "the store takes too long; whether it is stored is not known")
         if self.commit.error is not None:
-            return Refused(ErrorCode.UNAVAILABLE, "the store cannot take it now", _RETRY_SECONDS)
+            return Refused(ErrorCode.UNAVAILABLE, "the store cannot take it now", RETRY_SECONDS)
         return Published(self.place, self.duplicate)
 
 

@@ -24,6 +24,9 @@ _ROOM_LOOKS = 1000
 class TooManyChannels(Exception):
     """`broker.open_channels` are in use; none of them can be forgotten now."""
 
+    def __init__(self) -> None:
+        super().__init__("too many channels are in use")
+
 
 class Logs:
     """The logs of a node, a bounded number of them.

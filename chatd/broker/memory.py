@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 import trio
 
-from chatd.broker import BrokerStatistics, Deliver, Draft, Published, Recovery, Refused
+from chatd.broker import RETRY_SECONDS, BrokerStatistics, Deliver, Draft, Published, Recovery, Refused
 from chatd.broker.commit import Batch, Commit, Placed
 from chatd.broker.keys import Keys, KnownKey
 from chatd.broker.log import Log
@@ -36,8 +36,6 @@ _RECOVER_ROUNDS = 8
 # How often a publish opens its channels, which others who open theirs may push out again, before it gives up.
 _OPEN_ROUNDS = 8
 
-# Asks of a sender whose message found the store's queue full, or no room for another channel.
-_RETRY_SECONDS = 1.0
 
 _Answer = Published | Refused
 _log = structlog.get_logger("broker")
@@ -99,10 +97,8 @@ class MemoryBroker:
                 if draft.retry or draft.channel not in logs:
                     await self._prepare(drafts)
                     break
-        except TooManyChannels:
-            return [Refused(ErrorCode.UNAVAILABLE, "too many channels are in use", _RETRY_SECONDS)] * len(drafts)
-        except StoreError as error:
-            return [Refused(ErrorCode.UNAVAILABLE, str(error), _RETRY_SECONDS)] * len(drafts)
+        except (TooManyChannels, StoreError) as error:
+            return [Refused(ErrorCode.UNAVAILABLE, str(error), RETRY_SECONDS)] * len(drafts)
         # From here to `submit` nothing waits: what is numbered first is stored first.
         batch = self._place(drafts)
         if batch.commit is not None:

@@ -163,3 +163,11 @@ def test_what_is_given_back_may_be_taken_again() -> None:
     bucket.give_back()
     assert bucket.take(0.0) == 0.0
     assert bucket.take(0.0) > 0.0
+
+
+def test_what_comes_together_passes_up_to_a_burst_and_never_on_credit() -> None:
+    bucket = TokenBucket(1.0, 3.0)
+    assert not bucket.take_together(0.0, 4)
+    assert bucket.take_together(0.0, 3)
+    assert not bucket.take_together(0.0, 1)
+    assert bucket.take_together(2.0, 2)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from chatd.accounts.principal import Principal
-from chatd.api.realtime import ChannelPresence, HistoryResult, MembershipsResult
+from chatd.api.realtime import HistoryResult, MembershipsResult
 from chatd.broker import Published, Refused
+from chatd.reading import ChannelPresence
 from protocol.body import Body
 from protocol.messages import Conversation, UserState
 from protocol.names import ChannelName, Epoch, Seq, UserId

@@ -18,8 +18,9 @@ from quart_schema import (
 
 from chatd.api.exchange import allowed, json_response, read_body, read_query, speaker
 from chatd.api.problems import ApiError
-from chatd.api.realtime import ChannelPresence, MembershipsResult
+from chatd.api.realtime import MembershipsResult
 from chatd.api.services import Services
+from chatd.reading import ChannelPresence
 from protocol.body import Body, BodyError, Encoding, accept
 from protocol.codes import ErrorCode
 from protocol.messages import Message, Number, UserState
