@@ -8,7 +8,7 @@ BIN := .venv/bin
 help:
 	@echo "make run      start chatd with config.toml and its page on http://127.0.0.1:8000"
 	@echo "make check    format, lint, types and fast tests: the one command while working"
-	@echo "make test     every test, with a real browser (installed by apt where it is missing and you are root)"
+	@echo "make test     every test, with a real browser and Redis (installed by apt where missing, if you are root)"
 	@echo "make format   write the code in its one format"
 	@echo "make clean    remove the virtual environment and caches; var/ (your data) stays"
 
@@ -43,5 +43,5 @@ clean:
 
 .venv/dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,bench]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,bench,redis,cassandra]"
 	touch $@ .venv/run

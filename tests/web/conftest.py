@@ -1,6 +1,5 @@
 """Browsers and a node for the tests of the page. Each test has a node, so each has an origin and storage of its own."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
+from tests.rig import installed
 from tests.system.process import NodeProcess
 from tests.web.window import Window
 
@@ -38,12 +38,7 @@ OpenWindow = Callable[[], Window]
 @pytest.fixture(scope="session")
 def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Chrome]]:
     """Two browsers that share nothing, for all tests of the page."""
-    missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
-    if missing:
-        message = f"the tests of the page need a browser: apt-get install {' '.join(missing)}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    installed.require(PROGRAMS, "Tests of the page")
     started: list[Chrome] = []
     try:
         for number in range(BROWSERS):
