@@ -29,7 +29,10 @@ Rate = Annotated[float, Meta(gt=0, le=_MOST)]
 Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 
 Who = Literal["nobody", "backend", "owner", "members", "users", "anyone"]
-"""Who may: nobody · backends only · the user named in the channel · its members · all with an account · guests too."""
+"""Who may: nobody · backends only · the user named in the channel · its members · all with an account · guests too.
+
+A backend may wherever somebody may: with all of these but `nobody`, as far as its key goes.
+"""
 
 
 class ConfigError(Exception):
@@ -56,6 +59,7 @@ class Server(Section, frozen=True, kw_only=True):
     backlog: Count = 4096
     var: str = "var"
     allowed_origins: tuple[str, ...] = ("same",)
+    cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     metrics_from: tuple[str, ...] = ("127.0.0.0/8", "::1")
     proxy_protocol: bool = False
@@ -107,6 +111,8 @@ class Limits(Section, frozen=True, kw_only=True):
     http_idle_seconds: Seconds = 30.0
     http_requests_per_second: Rate = 50.0
     http_requests_burst: Count = 200
+    user_requests_per_second: Rate = 20.0
+    user_requests_burst: Count = 100
 
 
 class Auth(Section, frozen=True, kw_only=True):
@@ -175,6 +181,24 @@ class Presence(Section, frozen=True, kw_only=True):
     list_users: Zero = 100
     last_seen_save_seconds: Seconds = 5.0
     remembered_users: Count = 200_000
+
+
+class Backend(Section, frozen=True, kw_only=True):
+    """The server API, for programs of yours and the people who run the deployment."""
+
+    key_refresh_seconds: Seconds = 5.0
+    requests_per_second: Rate = 2000.0
+    requests_burst: Count = 4000
+    messages_per_second: Rate = 100_000.0
+    messages_burst: Count = 200_000
+    messages_per_day: Zero = 0
+    batch_messages: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    page_items: Annotated[int, Meta(ge=1, le=1000)] = 200
+    import_users: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    tick_seconds: Seconds = 0.5
+    jobs_at_once: Annotated[int, Meta(ge=1, le=1000)] = 200
+    ahead_days: Count = 366
+    subscription_token_seconds: Count = 3600
 
 
 class Log(Section, frozen=True, kw_only=True):
@@ -252,6 +276,7 @@ class Config(Section, frozen=True, kw_only=True):
     broker: Broker = Broker()
     store: Store = Store()
     presence: Presence = Presence()
+    backend: Backend = Backend()
     log: Log = Log()
     dev: Dev = Dev()
     namespaces: dict[str, Namespace] = msgspec.field(default_factory=lambda: dict(NAMESPACES))
