@@ -1,4 +1,4 @@
-"""What chatd asks of a store: history, accounts, devices, members, last seen.
+"""What chatd asks of a store: history, members, accounts, devices, and what belongs to them.
 
 Adapters: `storage.sqlite` for one node. Every adapter passes tests/contracts/store.py.
 
@@ -17,7 +17,21 @@ from typing import Protocol
 import trio
 
 from protocol.names import ChannelName, DeviceId, Seq, UserId
-from storage.records import DeviceRecord, Membership, Place, Role, StoredMessage, UserRecord
+from storage.records import (
+    ApiKeyRecord,
+    AuditRecord,
+    DataKeyRecord,
+    DeviceRecord,
+    Membership,
+    Place,
+    PreferenceRecord,
+    Provider,
+    PushTokenRecord,
+    ReadMark,
+    Role,
+    StoredMessage,
+    UserRecord,
+)
 
 COPIED_AT = "copied_at"
 """The `meta` value that a backup carries: when it was made, in Unix milliseconds."""
@@ -91,6 +105,13 @@ class Store(Protocol):
         so that its seq is not given to another in the same epoch.
         """
 
+    async def revise(self, message: StoredMessage) -> None:
+        """Replace body, kind and `revised_at` of a kept message; its place, sender, key and time stay.
+
+        An edit has a new body; a deletion has an empty one and the kind "deleted". Nothing is changed where no message
+        of this channel, epoch and seq is kept, or where a later revision of it is. `revised_at` must be given.
+        """
+
     # Members.
 
     async def members(self, channel: ChannelName) -> dict[UserId, Role]:
@@ -143,6 +164,68 @@ class Store(Protocol):
 
     async def revoked_since(self, at: int) -> list[DeviceId]:
         """Return the devices revoked at or after a time: their access tokens may not have expired yet."""
+
+    async def users(self, *, after: UserId | None = None, limit: int) -> list[UserRecord]:
+        """Return up to `limit` accounts that follow the account `after`, in an order of the store's own.
+
+        The order stays, so that the last one's id gets the next page, also when that account was erased since; an
+        empty page is the end.
+        """
+
+    async def erase_user(self, user: UserId) -> None:
+        """Remove the account and what belongs to it, whatever the case of its letters, in one step.
+
+        That is devices, memberships, last seen, push tokens, preferences and read marks. Messages and audit records
+        stay. Nothing happens if there is none of it.
+        """
+
+    # What backends and operators may do, and did.
+
+    async def put_api_key(self, key: ApiKeyRecord) -> None:
+        """Make or replace an API key."""
+
+    async def api_key(self, key_id: str) -> ApiKeyRecord | None:
+        """Return an API key, revoked and expired ones too."""
+
+    async def api_keys(self) -> list[ApiKeyRecord]:
+        """Return all API keys, the oldest first."""
+
+    async def add_audit(self, records: Sequence[AuditRecord]) -> None:
+        """Keep what was done; a record that is kept already changes nothing."""
+
+    async def audit(self, *, before: int | None = None, limit: int) -> list[AuditRecord]:
+        """Return up to `limit` records, the newest first; with `before`, those whose id is smaller."""
+
+    # What reaches users who are away, and what they have read.
+
+    async def put_push_token(self, token: PushTokenRecord) -> None:
+        """Make or replace a push token; one token of one provider belongs to one user and device, the last given."""
+
+    async def push_tokens(self, users: Sequence[UserId]) -> list[PushTokenRecord]:
+        """Return all push tokens of these users, in no order."""
+
+    async def remove_push_token(self, provider: Provider, token: str) -> None:
+        """Remove a push token, if there is such a one."""
+
+    async def put_preference(self, preference: PreferenceRecord) -> None:
+        """Replace what a user prefers for a channel or everywhere; without values, remove it."""
+
+    async def preferences(self, users: Sequence[UserId], channel: ChannelName) -> list[PreferenceRecord]:
+        """Return what these users prefer for this channel and what they prefer everywhere (channel ""), in no order."""
+
+    async def save_read_marks(self, marks: Sequence[ReadMark]) -> None:
+        """Keep how far users have read; a smaller seq than the kept one is ignored."""
+
+    async def read_marks(self, user: UserId, channels: Sequence[ChannelName]) -> list[ReadMark]:
+        """Return how far the user has read in these channels, in no order; channels without a mark are left out."""
+
+    # Keys that message bodies are sealed with.
+
+    async def put_data_key(self, key: DataKeyRecord) -> None:
+        """Make or replace a data key."""
+
+    async def data_keys(self) -> list[DataKeyRecord]:
+        """Return all data keys, the oldest first."""
 
     # Last seen, and small values.
 

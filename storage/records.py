@@ -1,6 +1,7 @@
 """What the store keeps: plain records without behaviour, the same for every adapter."""
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -17,7 +18,10 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoredMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One message of a channel, as it is kept. `kind` is empty for the application's own."""
+    """One message of a channel, as it is kept. `kind` is empty for the application's own.
+
+    `revised_at` is when it was edited or deleted last (Unix milliseconds); None while it is as it was sent.
+    """
 
     channel: ChannelName
     epoch: Epoch
@@ -27,6 +31,7 @@ class StoredMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at: int
     body: Body
     kind: str = ""
+    revised_at: int | None = None
 
     @property
     def place(self) -> Place:
@@ -52,13 +57,17 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class UserRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One account. Guests have no password hash; times are Unix milliseconds."""
+    """One account. Guests have no password hash; times are Unix milliseconds.
+
+    `roles` are what the person may do beyond their own affairs; what each role allows is not the store's to know.
+    """
 
     user: UserId
     password_hash: str | None
     created_at: int
     is_guest: bool = False
     is_suspended: bool = False
+    roles: tuple[str, ...] = ()
 
 
 class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -76,3 +85,81 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     token_hash: bytes
     expires_at: int
     revoked_at: int | None = None
+
+
+class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One key of a backend: the hash of its secret, what it may do, and in which namespaces ("*" is any)."""
+
+    key_id: str
+    title: str
+    secret_hash: bytes
+    actions: tuple[str, ...]
+    namespaces: tuple[str, ...]
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    last_used_at: int | None = None
+
+
+Provider = Literal["fcm", "apns", "webpush", "webhook"]
+"""Who takes a push to a device."""
+
+
+class PushTokenRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where a push for one device goes. `details` is what a provider wants besides: Web Push has keys."""
+
+    user: UserId
+    device: DeviceId
+    provider: Provider
+    token: str
+    details: dict[str, str]
+    locale: str
+    created_at: int
+
+
+class PreferenceRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a user wants to be told of one channel, or (channel "") of all of them."""
+
+    user: UserId
+    channel: ChannelName
+    values: dict[str, str]
+
+
+class ReadMark(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Up to which seq a user has read a channel, and when that was."""
+
+    user: UserId
+    channel: ChannelName
+    seq: Seq
+    at: int
+
+
+class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Who did what to what. `audit_id` is made by `audit_id()` and is the order of the records."""
+
+    audit_id: int
+    at: int
+    actor: str
+    action: str
+    target: str
+    details: dict[str, str]
+
+
+_AUDIT_CHANCE_BITS = 20
+
+
+def audit_id(at: int, chance: int) -> int:
+    """Make the id of an audit record: its time first, so that ids of all nodes sort by it, then 20 random bits.
+
+    Fits a signed 64-bit integer until the year 2248.
+    """
+    return at << _AUDIT_CHANCE_BITS | chance & (1 << _AUDIT_CHANCE_BITS) - 1
+
+
+class DataKeyRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A key that message bodies are sealed with, itself sealed (wrapped) with the master key of this id."""
+
+    data_key: str
+    master: str
+    wrapped: bytes
+    created_at: int

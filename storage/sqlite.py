@@ -13,12 +13,28 @@ import trio
 from protocol.names import ChannelName, DeviceId, Seq, UserId
 from storage import Done, Store, StoreStatistics, StoreUnavailable
 from storage import sqlite_accounts as accounts_table
+from storage import sqlite_away as away_table
+from storage import sqlite_backends as backends_table
 from storage import sqlite_members as members_table
 from storage import sqlite_messages as messages_table
 from storage import sqlite_meta as meta_table
 from storage.file_lock import FileLock
 from storage.migrations import migrate, shipped
-from storage.records import DeviceRecord, Membership, Place, Role, StoredMessage, UserRecord
+from storage.records import (
+    ApiKeyRecord,
+    AuditRecord,
+    DataKeyRecord,
+    DeviceRecord,
+    Membership,
+    Place,
+    PreferenceRecord,
+    Provider,
+    PushTokenRecord,
+    ReadMark,
+    Role,
+    StoredMessage,
+    UserRecord,
+)
 from storage.sqlite_connection import connect_reader, connect_writer, create_file
 from storage.sqlite_reader import Readers
 from storage.sqlite_trim import Rule, Trimmer
@@ -107,6 +123,10 @@ class SqliteStore:
         """Remove messages that the namespace does not keep."""
         return await self._trimmer.trim(Rule(namespace, older_than, keep), limit)
 
+    async def revise(self, message: StoredMessage) -> None:
+        """Replace the body of a kept message."""
+        await self._writer.run(lambda db: messages_table.revise(db, message))
+
     # Members. What is written is copied: it is read later, in the writer thread.
 
     async def members(self, channel: ChannelName) -> dict[UserId, Role]:
@@ -166,6 +186,78 @@ class SqliteStore:
     async def revoked_since(self, at: int) -> list[DeviceId]:
         """Return the devices revoked since then."""
         return await self._readers.run(lambda db: accounts_table.revoked_since(db, at))
+
+    async def users(self, *, after: UserId | None = None, limit: int) -> list[UserRecord]:
+        """Return a page of accounts, by name."""
+        return await self._readers.run(lambda db: accounts_table.users(db, after, limit))
+
+    async def erase_user(self, user: UserId) -> None:
+        """Remove the account and what belongs to it."""
+        await self._writer.run(lambda db: accounts_table.erase_user(db, user))
+
+    # What backends and operators may do, and did.
+
+    async def put_api_key(self, key: ApiKeyRecord) -> None:
+        """Make or replace an API key."""
+        await self._writer.run(lambda db: backends_table.API_KEYS.replace(db, [key]))
+
+    async def api_key(self, key_id: str) -> ApiKeyRecord | None:
+        """Return an API key."""
+        return await self._readers.run(lambda db: backends_table.api_key(db, key_id))
+
+    async def api_keys(self) -> list[ApiKeyRecord]:
+        """Return all API keys."""
+        return await self._readers.run(backends_table.api_keys)
+
+    async def add_audit(self, records: Sequence[AuditRecord]) -> None:
+        """Keep what was done."""
+        copy = list(records)
+        await self._writer.run(lambda db: backends_table.add_audit(db, copy))
+
+    async def audit(self, *, before: int | None = None, limit: int) -> list[AuditRecord]:
+        """Return what was done, the newest first."""
+        return await self._readers.run(lambda db: backends_table.audit(db, before, limit))
+
+    # What reaches users who are away, and what they have read.
+
+    async def put_push_token(self, token: PushTokenRecord) -> None:
+        """Make or replace a push token."""
+        await self._writer.run(lambda db: away_table.PUSH_TOKENS.replace(db, [token]))
+
+    async def push_tokens(self, users: Sequence[UserId]) -> list[PushTokenRecord]:
+        """Return the push tokens of these users."""
+        return await self._readers.run(lambda db: away_table.push_tokens(db, users))
+
+    async def remove_push_token(self, provider: Provider, token: str) -> None:
+        """Remove a push token."""
+        await self._writer.run(lambda db: away_table.remove_push_token(db, provider, token))
+
+    async def put_preference(self, preference: PreferenceRecord) -> None:
+        """Replace what a user prefers."""
+        await self._writer.run(lambda db: away_table.put_preference(db, preference))
+
+    async def preferences(self, users: Sequence[UserId], channel: ChannelName) -> list[PreferenceRecord]:
+        """Return what these users prefer for this channel and everywhere."""
+        return await self._readers.run(lambda db: away_table.preferences(db, users, channel))
+
+    async def save_read_marks(self, marks: Sequence[ReadMark]) -> None:
+        """Keep how far users have read."""
+        copy = list(marks)
+        await self._writer.run(lambda db: away_table.save_read_marks(db, copy))
+
+    async def read_marks(self, user: UserId, channels: Sequence[ChannelName]) -> list[ReadMark]:
+        """Return how far the user has read in these channels."""
+        return await self._readers.run(lambda db: away_table.read_marks(db, user, channels))
+
+    # Keys that message bodies are sealed with.
+
+    async def put_data_key(self, key: DataKeyRecord) -> None:
+        """Make or replace a data key."""
+        await self._writer.run(lambda db: backends_table.DATA_KEYS.replace(db, [key]))
+
+    async def data_keys(self) -> list[DataKeyRecord]:
+        """Return all data keys."""
+        return await self._readers.run(backends_table.data_keys)
 
     # Last seen, and small values.
 

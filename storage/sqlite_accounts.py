@@ -9,63 +9,63 @@ from protocol.names import DeviceId, UserId
 from storage import AlreadyExists
 from storage.records import DeviceRecord, UserRecord
 from storage.sqlite_insert import RowInsert
+from storage.sqlite_records import RecordTable
 
-_USER_COLUMNS = "user, password_hash, created_at, is_guest, is_suspended"
-_DEVICE_COLUMNS = "device, user, title, created_at, seen_at, generation, token_hash, expires_at, revoked_at"
+USERS = RecordTable("users", UserRecord)
+DEVICES = RecordTable("devices", DeviceRecord)
 
-_ADD_USER = f"INSERT INTO users ({_USER_COLUMNS}) VALUES (?, ?, ?, ?, ?) ON CONFLICT (user) DO NOTHING"
-_PUT_USER = "UPDATE users SET password_hash = ?, created_at = ?, is_guest = ?, is_suspended = ? WHERE user = ?"
-_PUT_DEVICE = f"INSERT OR REPLACE INTO devices ({_DEVICE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_USER = USERS.put.replace("INSERT OR REPLACE", "INSERT OR IGNORE")
+_PUT_USER = f"UPDATE users SET {', '.join(f'{column} = ?' for column in USERS.columns[1:])} WHERE user = ?"
 _ROTATES = "SELECT 1 FROM devices WHERE device = ? AND generation = ? AND revoked_at IS NULL"
+_BELONGINGS = ("users", "devices", "members", "last_seen", "push_tokens", "preferences", "read_marks")
 _LAST_SEEN = RowInsert("last_seen", ("user", "at"), "(user) DO UPDATE SET at = max(at, excluded.at)")
 
 
 def add_user(connection: sqlite3.Connection, record: UserRecord) -> None:
     """Insert an account, or raise AlreadyExists."""
-    if connection.execute(_ADD_USER, msgspec.structs.astuple(record)).rowcount == 0:
+    if connection.execute(_ADD_USER, USERS.row(record)).rowcount == 0:
         raise AlreadyExists(f"the name {record.user} is in use")
 
 
 def put_user(connection: sqlite3.Connection, record: UserRecord) -> None:
     """Replace an account's record; the name stays as it was first written."""
-    name, *values = msgspec.structs.astuple(record)
+    name, *values = USERS.row(record)
     connection.execute(_PUT_USER, (*values, name))
 
 
 def user(connection: sqlite3.Connection, name: UserId) -> UserRecord | None:
     """Read an account."""
-    row = connection.execute(f"SELECT {_USER_COLUMNS} FROM users WHERE user = ?", (name,)).fetchone()
-    if row is None:
-        return None
-    stored_name, password_hash, created_at, is_guest, is_suspended = row
-    return UserRecord(
-        user=stored_name,
-        password_hash=password_hash,
-        created_at=created_at,
-        is_guest=bool(is_guest),
-        is_suspended=bool(is_suspended),
-    )
+    found = USERS.read(connection, "user = ?", (name,))
+    return found[0] if found else None
+
+
+def users(connection: sqlite3.Connection, after: UserId | None, limit: int) -> list[UserRecord]:
+    """Read a page of accounts, sorted by their names without regard to case."""
+    return USERS.read(connection, "user > ? ORDER BY user LIMIT ?", (after or "", limit))
+
+
+def erase_user(connection: sqlite3.Connection, name: UserId) -> None:
+    """Delete an account and what belongs to it."""
+    account = user(connection, name)
+    owner = account.user if account else name
+    for table in _BELONGINGS:
+        connection.execute(f"DELETE FROM {table} WHERE user = ?", (owner,))
 
 
 def put_device(connection: sqlite3.Connection, record: DeviceRecord) -> None:
     """Insert or replace a device."""
-    connection.execute(_PUT_DEVICE, msgspec.structs.astuple(record))
+    DEVICES.replace(connection, [record])
 
 
 def device(connection: sqlite3.Connection, identity: DeviceId) -> DeviceRecord | None:
     """Read a device."""
-    found = _read_devices(connection, "device = ?", identity)
+    found = DEVICES.read(connection, "device = ?", (identity,))
     return found[0] if found else None
 
 
 def devices(connection: sqlite3.Connection, owner: UserId) -> list[DeviceRecord]:
     """Read the user's devices that are not revoked, the latest seen first."""
-    return _read_devices(connection, "user = ? AND revoked_at IS NULL ORDER BY seen_at DESC, device", owner)
-
-
-def _read_devices(connection: sqlite3.Connection, condition: str, value: str) -> list[DeviceRecord]:
-    rows = connection.execute(f"SELECT {_DEVICE_COLUMNS} FROM devices WHERE {condition}", (value,)).fetchall()
-    return [DeviceRecord(**dict(zip(DeviceRecord.__struct_fields__, row, strict=True))) for row in rows]
+    return DEVICES.read(connection, "user = ? AND revoked_at IS NULL ORDER BY seen_at DESC, device", (owner,))
 
 
 def rotate_device(connection: sqlite3.Connection, record: DeviceRecord, expected_generation: int) -> bool:

@@ -9,19 +9,23 @@ from storage import StoreError
 from storage.records import Place, StoredMessage
 from storage.sqlite_insert import RowInsert
 
-COLUMNS = ("channel", "seq", "epoch", "sender", "key", "at", "kind", "encoding", "body")
+COLUMNS = ("channel", "seq", "epoch", "sender", "key", "at", "kind", "encoding", "body", "revised_at")
 
 _INSERT = RowInsert("messages", COLUMNS, "(channel, seq) DO NOTHING")
 
-_SELECT = "SELECT channel, epoch, seq, sender, key, at, kind, encoding, body FROM messages WHERE"
+_SELECT = "SELECT channel, epoch, seq, sender, key, at, kind, encoding, body, revised_at FROM messages WHERE"
 _AFTER = f"{_SELECT} channel = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT ?"
 _BEFORE = f"{_SELECT} channel = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?"
 _FIND = f"{_SELECT} sender = ? AND key = ? AND at > ? ORDER BY at DESC, seq DESC LIMIT 1"
 _HEAD = "SELECT epoch, seq, at FROM messages WHERE channel = ? ORDER BY seq DESC LIMIT 1"
 _KEPT = "SELECT epoch, sender, key FROM messages WHERE channel = ? AND seq = ?"
+_REVISE = """
+UPDATE messages SET body = ?, encoding = ?, kind = ?, revised_at = ?
+WHERE channel = ? AND seq = ? AND epoch = ? AND coalesce(revised_at, 0) <= ?
+"""
 _END = 2**63 - 1
 
-_Row = tuple[ChannelName, Epoch, Seq, UserId, str, int, str, int, bytes]
+_Row = tuple[ChannelName, Epoch, Seq, UserId, str, int, str, int, bytes, int | None]
 
 
 class PlaceTaken(StoreError):
@@ -38,8 +42,20 @@ def insert(connection: sqlite3.Connection, messages: Sequence[StoredMessage]) ->
         return
     rows = [
         # The sqlite3 module binds exact ints and bytearrays at once, and searches an adapter for IntEnum and bytes.
-        (m.channel, m.seq, m.epoch, m.sender, m.key, m.at, m.kind, int(m.body.encoding), bytearray(m.body.raw))
+        (
+            m.channel,
+            m.seq,
+            m.epoch,
+            m.sender,
+            m.key,
+            m.at,
+            m.kind,
+            int(body.encoding),
+            bytearray(body.raw),
+            m.revised_at,
+        )
         for m in messages
+        for body in (m.body,)
     ]
     if _INSERT.run(connection, rows) < len(rows):
         for message in messages:
@@ -50,6 +66,13 @@ def _check_kept(connection: sqlite3.Connection, message: StoredMessage) -> None:
     kept = connection.execute(_KEPT, (message.channel, message.seq)).fetchone()
     if kept != (message.epoch, message.sender, message.key):
         raise PlaceTaken(f"{message.channel} has another message with seq {message.seq}")
+
+
+def revise(connection: sqlite3.Connection, message: StoredMessage) -> None:
+    """Update the row of a message, unless it has a later revision."""
+    body, at = message.body, message.revised_at
+    place = (message.channel, message.seq, message.epoch)
+    connection.execute(_REVISE, (body.raw, int(body.encoding), message.kind, at, *place, at))
 
 
 def head(connection: sqlite3.Connection, channel: ChannelName) -> Place | None:
@@ -81,7 +104,7 @@ def _read(connection: sqlite3.Connection, statement: str, values: tuple[str | in
 
 
 def _message(row: _Row) -> StoredMessage:
-    channel, epoch, seq, sender, key, at, kind, encoding, body = row
+    channel, epoch, seq, sender, key, at, kind, encoding, body, revised_at = row
     return StoredMessage(
         channel=channel,
         epoch=epoch,
@@ -91,4 +114,5 @@ def _message(row: _Row) -> StoredMessage:
         at=at,
         kind=kind,
         body=Body(Encoding(encoding), body),
+        revised_at=revised_at,
     )

@@ -65,9 +65,17 @@ async def seqs(store: Store, channel: str = ROOM) -> list[int]:
     return [message.seq for message in await store.history(ChannelName(channel), limit=10_000)]
 
 
-def user(name: str, password_hash: str | None = "hash", **flags: bool) -> UserRecord:
+def user(
+    name: str, password_hash: str | None = "hash", *, is_guest: bool = False, is_suspended: bool = False
+) -> UserRecord:
     """Make an account."""
-    return UserRecord(user=UserId(name), password_hash=password_hash, created_at=1000, **flags)
+    return UserRecord(
+        user=UserId(name),
+        password_hash=password_hash,
+        created_at=1000,
+        is_guest=is_guest,
+        is_suspended=is_suspended,
+    )
 
 
 def device(name: str, *, owner: str = ALICE, generation: int = 1, seen_at: int = 2000) -> DeviceRecord:

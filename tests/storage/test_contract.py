@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contracts.store")
+pytest.register_assert_rewrite("tests.contracts.store", "tests.contracts.store_records")
 
 from storage import Store  # noqa: E402
 from storage.sqlite import open_sqlite  # noqa: E402
 from tests.contracts import store as contract  # noqa: E402
+from tests.contracts import store_records  # noqa: E402
 
 
 @pytest.fixture(params=["sqlite"])
@@ -59,4 +60,20 @@ class TestDevices(contract.DeviceContract):
 
 
 class TestValues(contract.ValueContract):
+    pass
+
+
+class TestRevisions(store_records.RevisionContract):
+    pass
+
+
+class TestPeople(store_records.PeopleContract):
+    pass
+
+
+class TestBackends(store_records.BackendContract):
+    pass
+
+
+class TestAway(store_records.AwayContract):
     pass
