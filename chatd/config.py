@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from chatd.networks import Networks
+from chatd.outbound.urls import check_url
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 # What is larger is a mistake, and not every part could take it; infinity is no time to wait either.
@@ -27,6 +28,20 @@ Pause = Annotated[float, Meta(ge=0, le=_MOST)]
 Rate = Annotated[float, Meta(gt=0, le=_MOST)]
 
 Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
+
+EventType = Literal[
+    "session.connected",
+    "session.disconnected",
+    "user.offline",
+    "message.published",
+    "channel.opened",
+    "channel.emptied",
+    "moderation.removed",
+    "moderation.suspended",
+    "moderation.revoked",
+    "push.failed",
+]
+"""What webhooks tell; docs/reference/webhooks.md has each with an example."""
 
 Who = Literal["nobody", "backend", "owner", "members", "users", "anyone"]
 """Who may: nobody · backends only · the user named in the channel · its members · all with an account · guests too.
@@ -201,6 +216,75 @@ class Backend(Section, frozen=True, kw_only=True):
     subscription_token_seconds: Count = 3600
 
 
+class WebhookEndpoint(Section, frozen=True, kw_only=True):
+    """One receiver of webhooks."""
+
+    url: str
+    events: tuple[EventType, ...]
+    namespaces: tuple[str, ...] = ()
+    secret_files: tuple[str, ...] = ()
+    secret_variables: tuple[str, ...] = ()
+    concurrency: Annotated[int, Meta(ge=1, le=64)] = 4
+    batch_events: Annotated[int, Meta(ge=1, le=1000)] = 100
+    timeout_seconds: Seconds = 15.0
+    allow_private: bool = False
+
+
+class Webhooks(Section, frozen=True, kw_only=True):
+    """What happened, told to backends."""
+
+    gather_seconds: Pause = 0.05
+    gather_events: Count = 20_000
+    batch_bytes: Count = 262_144
+    retry_seconds: Count = 86_400
+    refused_seconds: Count = 3600
+    backoff_seconds: Seconds = 1.0
+    backoff_max_seconds: Seconds = 900.0
+    poll_seconds: Seconds = 1.0
+    answer_bytes: Count = 16_384
+    dead_letters: Count = 10_000
+    endpoints: dict[str, WebhookEndpoint] = {}
+
+
+class Hook(Section, frozen=True, kw_only=True):
+    """A backend that is asked before something is done; without a URL nobody is."""
+
+    url: str = ""
+    namespaces: tuple[str, ...] = ()
+    secret_files: tuple[str, ...] = ()
+    secret_variables: tuple[str, ...] = ()
+    deadline_seconds: Seconds = 1.0
+    on_failure: Literal["allow", "deny"] = "deny"
+    concurrency: Count = 32
+    waiting: Count = 256
+    failures: Count = 5
+    rest_seconds: Seconds = 5.0
+    answer_bytes: Count = 65_536
+    allow_private: bool = False
+
+
+class Hooks(Section, frozen=True, kw_only=True):
+    """What a backend is asked about."""
+
+    connect: Hook = Hook()
+    subscribe: Hook = Hook()
+    send: Hook = Hook()
+
+
+class Cluster(Section, frozen=True, kw_only=True):
+    """Nodes that share a Redis: leases, the registry of sessions, messages between nodes."""
+
+    node: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{0,32}$")] = ""
+    heartbeat_seconds: Seconds = 2.0
+    lease_seconds: Seconds = 10.0
+    claim_seconds: Seconds = 30.0
+    register_seconds: Seconds = 5.0
+    known_users: Count = 200_000
+    batch_users: Count = 500
+    post_bytes: Count = 16_777_216
+    recheck_seconds: Seconds = 30.0
+
+
 class Log(Section, frozen=True, kw_only=True):
     """What goes to standard error."""
 
@@ -276,6 +360,7 @@ class Config(Section, frozen=True, kw_only=True):
     broker: Broker = Broker()
     store: Store = Store()
     presence: Presence = Presence()
+    cluster: Cluster = Cluster()
     backend: Backend = Backend()
     log: Log = Log()
     dev: Dev = Dev()
@@ -284,6 +369,7 @@ class Config(Section, frozen=True, kw_only=True):
 
 ENVIRONMENT_PREFIX = "CHATD_"
 _NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_ENDPOINT = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _S = TypeVar("_S", bound=Section)
 
 
@@ -305,7 +391,10 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
         if name.startswith(ENVIRONMENT_PREFIX):
             _override(tree, name, text)
     namespaces = _namespaces(tree.pop("namespaces", {}))
+    endpoints = _endpoints(tree.get("webhooks"))
     config = msgspec.structs.replace(_convert(tree, Config, ""), namespaces=namespaces)
+    webhooks = msgspec.structs.replace(config.webhooks, endpoints=endpoints)
+    config = msgspec.structs.replace(config, webhooks=webhooks)
     _check_across(config)
     return config
 
@@ -323,6 +412,21 @@ def _namespaces(given: Any) -> dict[str, Namespace]:
         start = msgspec.to_builtins(NAMESPACES[name]) if name in NAMESPACES else {}
         namespaces[name] = _convert(start | table, Namespace, f"namespaces.{name}")
     return namespaces
+
+
+def _endpoints(webhooks: Any) -> dict[str, WebhookEndpoint]:
+    """Take the endpoints out of the table of webhooks, so that what is wrong in one is told with its name."""
+    given = webhooks.pop("endpoints", {}) if isinstance(webhooks, dict) else {}
+    if not isinstance(given, dict):
+        raise ConfigError("webhooks.endpoints: expected a table")
+    endpoints = {}
+    for name, table in given.items():
+        if not _ENDPOINT.fullmatch(name):
+            raise ConfigError(f"webhooks.endpoints.{_shown(name)}: a name is a-z, then up to 31 of a-z 0-9 _ -")
+        if not isinstance(table, dict):
+            raise ConfigError(f"webhooks.endpoints.{name}: expected a table")
+        endpoints[name] = _convert(table, WebhookEndpoint, f"webhooks.endpoints.{name}")
+    return endpoints
 
 
 def _convert(tree: dict[str, Any], section: type[_S], place: str) -> _S:
@@ -421,11 +525,30 @@ def _check_across(config: Config) -> None:
         raise ConfigError("auth.algorithms: needs `key_file` or `jwks_url`")
     if auth.jwks_url and any(name.startswith("HS") for name in auth.algorithms):
         raise ConfigError("auth.algorithms: HS algorithms cannot be used with `jwks_url`, whose keys are public")
+    if config.cluster.lease_seconds < 3 * config.cluster.heartbeat_seconds:
+        raise ConfigError("cluster.lease_seconds: at least three times cluster.heartbeat_seconds")
     for name, namespace in config.namespaces.items():
         if namespace.conflate and namespace.delivery == "member":
             raise ConfigError(f"namespaces.{name}.conflate: only for subscribed channels")
         if namespace.data_bytes > config.limits.message_bytes:
             raise ConfigError(f"namespaces.{name}.data_bytes: more than limits.message_bytes")
+    _check_outbound(config)
+
+
+def _check_outbound(config: Config) -> None:
+    """Check where webhooks and hooks go to; that their secrets can be read is found out when the node is built."""
+    places = [(f"webhooks.endpoints.{name}", endpoint) for name, endpoint in config.webhooks.endpoints.items()]
+    hooks = {"connect": config.hooks.connect, "subscribe": config.hooks.subscribe, "send": config.hooks.send}
+    places += [(f"hooks.{name}", hook) for name, hook in hooks.items() if hook.url]
+    for place, target in places:
+        wrong = check_url(target.url)
+        if wrong is not None:
+            raise ConfigError(f"{place}.url: {wrong}")
+        if not target.secret_files and not target.secret_variables:
+            raise ConfigError(f"{place}: give secret_files or secret_variables, requests are signed")
+        for namespace in target.namespaces:
+            if namespace not in config.namespaces:
+                raise ConfigError(f"{place}.namespaces: there is no namespace {_shown(namespace)}")
 
 
 def _check_networks(key: str, texts: Iterable[str]) -> None:
