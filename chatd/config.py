@@ -175,6 +175,36 @@ class Broker(Section, frozen=True, kw_only=True):
     publish_seconds: Seconds = 10.0
 
 
+class RedisTls(Section, frozen=True, kw_only=True):
+    """TLS to the Redis servers."""
+
+    enabled: bool = False
+    authority: str = ""
+    certificate: str = ""
+    key: str = ""
+    check_hostname: bool = True
+
+
+class Redis(Section, frozen=True, kw_only=True):
+    """The Redis servers that many nodes share."""
+
+    kind: Literal["servers", "cluster", "sentinel"] = "servers"
+    servers: tuple[str, ...] = ("127.0.0.1:6379",)
+    sentinel_name: str = "chatd"
+    sentinel_username: str = ""
+    sentinel_password: str = ""
+    username: str = ""
+    password: str = ""
+    database: Zero = 0
+    prefix: str = "chatd:"
+    shards: Annotated[int, Meta(ge=1, le=16384)] = 128
+    connect_seconds: Seconds = 3.0
+    reply_seconds: Seconds = 5.0
+    ping_seconds: Seconds = 5.0
+    waiting_calls: Count = 50_000
+    tls: RedisTls = RedisTls()
+
+
 class Store(Section, frozen=True, kw_only=True):
     """What keeps history, accounts and members."""
 
@@ -242,7 +272,6 @@ class Webhooks(Section, frozen=True, kw_only=True):
     backoff_max_seconds: Seconds = 900.0
     poll_seconds: Seconds = 1.0
     answer_bytes: Count = 16_384
-    dead_letters: Count = 10_000
     endpoints: dict[str, WebhookEndpoint] = {}
 
 
@@ -358,10 +387,13 @@ class Config(Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
     auth: Auth = Auth()
     broker: Broker = Broker()
+    redis: Redis = Redis()
     store: Store = Store()
     presence: Presence = Presence()
     cluster: Cluster = Cluster()
     backend: Backend = Backend()
+    webhooks: Webhooks = Webhooks()
+    hooks: Hooks = Hooks()
     log: Log = Log()
     dev: Dev = Dev()
     namespaces: dict[str, Namespace] = msgspec.field(default_factory=lambda: dict(NAMESPACES))
@@ -537,9 +569,11 @@ def _check_across(config: Config) -> None:
 
 def _check_outbound(config: Config) -> None:
     """Check where webhooks and hooks go to; that their secrets can be read is found out when the node is built."""
-    places = [(f"webhooks.endpoints.{name}", endpoint) for name, endpoint in config.webhooks.endpoints.items()]
     hooks = {"connect": config.hooks.connect, "subscribe": config.hooks.subscribe, "send": config.hooks.send}
-    places += [(f"hooks.{name}", hook) for name, hook in hooks.items() if hook.url]
+    places: list[tuple[str, WebhookEndpoint | Hook]] = [
+        *((f"webhooks.endpoints.{name}", endpoint) for name, endpoint in config.webhooks.endpoints.items()),
+        *((f"hooks.{name}", hook) for name, hook in hooks.items() if hook.url),
+    ]
     for place, target in places:
         wrong = check_url(target.url)
         if wrong is not None:

@@ -1,0 +1,108 @@
+"""Posting to URLs: few connections that are kept, a deadline for the whole request, and a bound on the answer.
+
+httpcore is the engine of httpx. It is used by itself because it takes the backend that chooses addresses
+(chatd/outbound/backend.py) as an argument, and costs half the time of a request.
+"""
+
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from functools import cache
+from types import TracebackType
+from typing import cast
+from urllib.parse import urlsplit
+
+import httpcore
+import msgspec
+import trio
+
+from chatd.outbound.backend import GuardedBackend, Resolve, resolve
+
+_KEPT_SECONDS = 30.0
+
+
+class PostFailed(Exception):
+    """There was no whole answer. The text says why, in one line, and names nothing secret."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came back; `body` is cut off at the bound."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@cache
+def default_tls() -> ssl.SSLContext:
+    """Return the context that verifies with the system's authorities; made once, since reading them takes long."""
+    return ssl.create_default_context()
+
+
+class Client:
+    """Posts to URLs, by HTTP/2 where the other side speaks it. Redirects and proxies of the environment are ignored."""
+
+    def __init__(
+        self,
+        *,
+        connections: int,
+        allow_private: bool,
+        resolver: Resolve = resolve,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=tls or default_tls(),
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=_KEPT_SECONDS,
+            http2=True,
+            network_backend=GuardedBackend(allow_private=allow_private, resolver=resolver),
+        )
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with trio.CancelScope(shield=True):
+            await self._pool.aclose()
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float, answer_bytes: int
+    ) -> Answer:
+        """Send one request and return its answer, whatever its status.
+
+        Raises:
+            PostFailed: No connection, a broken one, no HTTP, or not within `seconds`.
+        """
+        try:
+            with trio.fail_after(seconds):
+                return await self._post(url, body, headers, answer_bytes)
+        except trio.TooSlowError as error:
+            raise PostFailed(f"no answer within {seconds:g} seconds") from error
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+            raise PostFailed(_in_words(error)) from error
+        except (httpcore.UnsupportedProtocol, ssl.SSLError, OSError, trio.BrokenResourceError) as error:
+            raise PostFailed(_in_words(error)) from error
+
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str], answer_bytes: int) -> Answer:
+        fields = [("Host", urlsplit(url).netloc), *headers.items()]
+        received = bytearray()
+        async with (
+            self._pool.stream("POST", url, headers=fields, content=body) as response,
+            aclosing(cast(AsyncGenerator[bytes, None], response.aiter_stream())) as parts,
+        ):
+            async for part in parts:
+                received += part
+                if len(received) > answer_bytes:
+                    break
+        answered = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+        return Answer(response.status, answered, bytes(received[:answer_bytes]))
+
+
+def _in_words(error: Exception) -> str:
+    """Return the type and text of an error as one line."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"{name}: {text}"[:300] if text else name
