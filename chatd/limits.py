@@ -50,6 +50,10 @@ class TokenBucket:
         """
         return count * self._interval <= self._depth and not self.take(now, count)
 
+    def full_in(self, now: float) -> float:
+        """Return the seconds until the bucket is full."""
+        return max(0.0, self._full_at - now)
+
     def give_back(self, count: int = 1) -> None:
         """Put back what was taken for something that was not done."""
         self._full_at -= count * self._interval

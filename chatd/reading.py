@@ -48,9 +48,14 @@ class Reading:
         self, session: Session, principal: Principal, address: Address, since: Cursor | None
     ) -> Recovery:
         """Let a session read a subscribed channel from now on; return what it missed since its cursor."""
+        if not address.is_member_channel:
+            await self.check(principal, address)
+        return await self.join(session, address, since)
+
+    async def join(self, session: Session, address: Address, since: Cursor | None) -> Recovery:
+        """Let a session read a subscribed channel whose reader was checked before; return what it missed."""
         if address.is_member_channel:
             raise Denied(ErrorCode.FORBIDDEN, "members get this channel without subscribing")
-        await self.check(principal, address)
         join = partial(self._hub.subscribe, session, address.name, address.namespace)
         return await self.broker.recover(address.name, since, join)
 
@@ -66,6 +71,12 @@ class Reading:
         if before is not None and after is not None:
             raise Denied(ErrorCode.BAD_REQUEST, "give `before` or `after`, not both")
         await self.check(principal, address)
+        return await self.page(address, before=before, after=after, limit=limit)
+
+    async def page(
+        self, address: Address, *, before: int | None, after: int | None, limit: int
+    ) -> tuple[list[StoredMessage], bool]:
+        """Return a page of a channel whose reader was checked before, and whether there is more in its direction."""
         if address.namespace.history == "none":
             raise Denied(ErrorCode.NO_HISTORY, "this channel keeps no history")
         limit = min(limit, self._hub.settings.limits.history_messages)
@@ -81,12 +92,16 @@ class Reading:
 
     async def channel_presence(self, principal: Principal, address: Address) -> ChannelPresence:
         """Return who reads a subscribed channel, or is a member of a member channel, and in what state."""
+        await self.check(principal, address)
+        return await self.there(address)
+
+    async def there(self, address: Address) -> ChannelPresence:
+        """Return who is in a channel, to somebody who was checked before."""
         if address.is_member_channel:
-            members = list(await self._groups.roles(principal, address))
+            members = list(await self._groups.roles_of(address))
             listed = len(members) <= self._hub.settings.config.presence.list_users
             states = await self._tracker.states(members) if listed else None
             return ChannelPresence(len(members), states)
-        await self.check(principal, address)
         if address.namespace.presence == "none":
             raise Denied(ErrorCode.FORBIDDEN, "this channel does not tell who is there")
         users = self._tracker.channel_users(address.name)
@@ -97,6 +112,10 @@ class Reading:
         """Return the states of users, in the order asked for."""
         if principal.is_guest:
             raise Denied(ErrorCode.FORBIDDEN, "guests may not ask for users")
+        return await self.states(users)
+
+    async def states(self, users: list[str]) -> list[UserState]:
+        """Return the states of users, to somebody who was checked before, in the order asked for."""
         if not all(map(is_user_id, users)):
             raise Denied(ErrorCode.UNKNOWN_USER, "that is no user id")
         return await self._tracker.states([UserId(user) for user in users])

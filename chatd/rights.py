@@ -112,3 +112,13 @@ def is_allowed(principal: Principal, who: Who, address: Address, members: Contai
             return principal.user == address.rest
         case "backend" | "nobody":
             return False
+
+
+def require_backend(action: Action, address: Address) -> None:
+    """Return if a backend may do this in this channel: it may wherever somebody may, as far as its key goes.
+
+    Raises:
+        Denied: Nobody may; only chatd itself writes such channels.
+    """
+    if getattr(address.namespace, action) == "nobody":
+        raise Denied(ErrorCode.FORBIDDEN, f"nobody may {action} here")
