@@ -314,6 +314,88 @@ class Cluster(Section, frozen=True, kw_only=True):
     recheck_seconds: Seconds = 30.0
 
 
+class PushFcm(Section, frozen=True, kw_only=True):
+    """Firebase Cloud Messaging; without an account there is none."""
+
+    account: str = ""
+    url: str = "https://fcm.googleapis.com"
+
+
+class PushApns(Section, frozen=True, kw_only=True):
+    """Apple's push service; without a key there is none."""
+
+    key: str = ""
+    key_id: str = ""
+    team_id: str = ""
+    topic: str = ""
+    url: str = "https://api.push.apple.com"
+    sandbox_url: str = "https://api.sandbox.push.apple.com"
+
+
+class PushWeb(Section, frozen=True, kw_only=True):
+    """Web Push to browsers; without a subject there is none."""
+
+    subject: str = ""
+    key: str = "vapid.pem"
+    hosts: tuple[str, ...] = (
+        "fcm.googleapis.com",
+        "*.push.services.mozilla.com",
+        "*.push.apple.com",
+        "*.notify.windows.com",
+    )
+
+
+class PushWebhook(Section, frozen=True, kw_only=True):
+    """A program of the operator's that pushes; without a URL there is none."""
+
+    url: str = ""
+    secret_files: tuple[str, ...] = ()
+    secret_variables: tuple[str, ...] = ()
+
+
+class Push(Section, frozen=True, kw_only=True):
+    """Telling who is away."""
+
+    work: bool = True
+    dry_run: bool = False
+    after_seconds: Pause = 5.0
+    ttl_seconds: Count = 86_400
+    templates: str = ""
+    text_field: str = "text"
+    text_bytes: Count = 1000
+    badges: bool = True
+    badge_channels: Annotated[int, Meta(ge=1, le=1000)] = 100
+    badge_most: Count = 999
+    waiting_messages: Count = 10_000
+    batch_users: Annotated[int, Meta(ge=1, le=1000)] = 100
+    at_once: Count = 500
+    connections: Count = 2
+    hosts: Count = 64
+    connect_seconds: Seconds = 10.0
+    request_seconds: Seconds = 10.0
+    lease_seconds: Seconds = 60.0
+    poll_seconds: Seconds = 1.0
+    retry_seconds: Seconds = 2.0
+    retry_max_seconds: Seconds = 600.0
+    failures: Count = 5
+    rest_seconds: Seconds = 5.0
+    rest_max_seconds: Seconds = 300.0
+    circuits: Count = 1000
+    sent_remembered: Count = 50_000
+    tokens_per_device: Count = 4
+    fcm: PushFcm = PushFcm()
+    apns: PushApns = PushApns()
+    webpush: PushWeb = PushWeb()
+    webhook: PushWebhook = PushWebhook()
+
+
+class Reads(Section, frozen=True, kw_only=True):
+    """How far users have read."""
+
+    save_seconds: Seconds = 1.0
+    waiting: Count = 100_000
+
+
 class Log(Section, frozen=True, kw_only=True):
     """What goes to standard error."""
 
@@ -338,6 +420,7 @@ class Namespace(Section, frozen=True, kw_only=True):
     conflate: bool = False
     echo: bool = False
     push: bool = False
+    receipts: bool = False
     read: Who = "users"
     write: Who = "users"
     create: Who = "nobody"
@@ -394,6 +477,8 @@ class Config(Section, frozen=True, kw_only=True):
     backend: Backend = Backend()
     webhooks: Webhooks = Webhooks()
     hooks: Hooks = Hooks()
+    push: Push = Push()
+    reads: Reads = Reads()
     log: Log = Log()
     dev: Dev = Dev()
     namespaces: dict[str, Namespace] = msgspec.field(default_factory=lambda: dict(NAMESPACES))
@@ -559,9 +644,12 @@ def _check_across(config: Config) -> None:
         raise ConfigError("auth.algorithms: HS algorithms cannot be used with `jwks_url`, whose keys are public")
     if config.cluster.lease_seconds < 3 * config.cluster.heartbeat_seconds:
         raise ConfigError("cluster.lease_seconds: at least three times cluster.heartbeat_seconds")
+    _check_push(config.push)
     for name, namespace in config.namespaces.items():
         if namespace.conflate and namespace.delivery == "member":
             raise ConfigError(f"namespaces.{name}.conflate: only for subscribed channels")
+        if namespace.push and namespace.delivery != "member":
+            raise ConfigError(f"namespaces.{name}.push: only for member channels")
         if namespace.data_bytes > config.limits.message_bytes:
             raise ConfigError(f"namespaces.{name}.data_bytes: more than limits.message_bytes")
     _check_outbound(config)
@@ -583,6 +671,22 @@ def _check_outbound(config: Config) -> None:
         for namespace in target.namespaces:
             if namespace not in config.namespaces:
                 raise ConfigError(f"{place}.namespaces: there is no namespace {_shown(namespace)}")
+
+
+def _check_push(push: Push) -> None:
+    apns = push.apns
+    if apns.key and not (apns.key_id and apns.team_id and apns.topic):
+        raise ConfigError("push.apns: a `key` needs `key_id`, `team_id` and `topic` too")
+    urls = {"fcm.url": push.fcm.url, "apns.url": apns.url, "apns.sandbox_url": apns.sandbox_url}
+    for name, url in urls.items():
+        if not url.startswith("https://"):
+            raise ConfigError(f"push.{name}: begins with https://")
+    if push.webhook.url and not push.webhook.url.startswith(("https://", "http://")):
+        raise ConfigError("push.webhook.url: begins with https:// or http://")
+    if push.webpush.subject and not push.webpush.subject.startswith(("mailto:", "https://")):
+        raise ConfigError("push.webpush.subject: begins with mailto: or https:// (RFC 8292 section 2.1)")
+    if push.lease_seconds <= 2 * push.request_seconds + push.connect_seconds:
+        raise ConfigError("push.lease_seconds: more than a connection and two requests may take")
 
 
 def _check_networks(key: str, texts: Iterable[str]) -> None:
