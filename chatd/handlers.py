@@ -9,7 +9,7 @@ from chatd.event import conversation, message_event
 from chatd.greeting import Greeting
 from chatd.groups import Groups
 from chatd.hub import Hub
-from chatd.presence.tracker import PresenceTracker
+from chatd.presence import Tracker
 from chatd.reading import Reading, within
 from chatd.rights import Denied, Directory
 from chatd.router import Router
@@ -54,7 +54,7 @@ class Handlers:
         reading: Reading,
         groups: Groups,
         directory: Directory,
-        tracker: PresenceTracker,
+        tracker: Tracker,
     ) -> None:
         self.send = router.send
         self.send_now = router.send_now

@@ -26,6 +26,7 @@ from chatd.listener import Listener
 from chatd.members import Members
 from chatd.metrics import Metrics
 from chatd.poller import Poller
+from chatd.presence import Tracker
 from chatd.presence.tracker import PresenceEvent, PresenceTracker
 from chatd.reading import Reading
 from chatd.realtime import NodeRealtime
@@ -52,7 +53,7 @@ class Node:
     poller: Poller
     keepalive: Keepalive
     broker: MemoryBroker
-    tracker: PresenceTracker
+    tracker: Tracker
     tokens: Tokens
     accounts: Accounts
     http: HttpServer

@@ -8,7 +8,7 @@ from chatd.accounts.principal import Principal
 from chatd.broker import Broker, Recovery
 from chatd.groups import Groups
 from chatd.hub import Hub
-from chatd.presence.tracker import PresenceTracker
+from chatd.presence import Tracker
 from chatd.rights import Action, Address, Denied, require
 from chatd.session import Session
 from protocol.codes import ErrorCode
@@ -31,7 +31,7 @@ def _stay() -> None:
 class Reading:
     """Answers what principals may read. Raises `Denied` where they may not, `StoreError` where the store fails."""
 
-    def __init__(self, hub: Hub, groups: Groups, tracker: PresenceTracker) -> None:
+    def __init__(self, hub: Hub, groups: Groups, tracker: Tracker) -> None:
         self._hub = hub
         self._groups = groups
         self._tracker = tracker
@@ -104,9 +104,9 @@ class Reading:
             return ChannelPresence(len(members), states)
         if address.namespace.presence == "none":
             raise Denied(ErrorCode.FORBIDDEN, "this channel does not tell who is there")
-        users = self._tracker.channel_users(address.name)
-        states = await self._tracker.states(users) if users is not None else None
-        return ChannelPresence(self._tracker.channel_count(address.name), states)
+        readers = await self._tracker.readers(address.name)
+        states = await self._tracker.states(readers.users) if readers.users is not None else None
+        return ChannelPresence(readers.count, states)
 
     async def user_presence(self, principal: Principal, users: list[str]) -> list[UserState]:
         """Return the states of users, in the order asked for."""

@@ -13,8 +13,9 @@ looking for who is due costs only as much as there is to report.
 from collections import OrderedDict
 from collections.abc import Iterable
 from enum import Enum, StrEnum
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from chatd.presence import Status
 from protocol.messages import UserState
 from protocol.names import UserId
 
@@ -68,9 +69,6 @@ SHOWN = {
     State.LEAVING_ONLINE: Shown.ONLINE,
     State.LEAVING_AWAY: Shown.AWAY,
 }
-
-Status = Literal["online", "away"]
-
 
 class _User:
     """A user who is not offline."""

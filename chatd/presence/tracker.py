@@ -12,8 +12,9 @@ import structlog
 import trio
 
 from chatd.config import Namespace, Presence
+from chatd.presence import Readers, Status
 from chatd.presence.occupancy import Occupancy, OccupancyEvent
-from chatd.presence.state import Moment, PresenceState, Status
+from chatd.presence.state import Moment, PresenceState
 from protocol.messages import PresenceChanged, UserState
 from protocol.names import ChannelName, UserId
 from storage import Store, StoreError
@@ -68,21 +69,21 @@ class PresenceTracker:
 
     # Called by the hub and by sessions.
 
-    def session_opened(self, user: UserId, session: str) -> None:
+    def session_opened(self, user: UserId, session_id: str) -> None:
         """Note that a session of this user was connected."""
         now = self._now()
         self._note_seen(user, now.unix_ms)
-        self._tell_state(self._state.opened(user, session, now))
+        self._tell_state(self._state.opened(user, session_id, now))
 
-    def session_closed(self, user: UserId, session: str) -> None:
+    def session_closed(self, user: UserId, session_id: str) -> None:
         """Note that a session of this user ended."""
         now = self._now()
         self._note_seen(user, now.unix_ms)
-        self._tell_state(self._state.closed(user, session, now))
+        self._tell_state(self._state.closed(user, session_id, now))
 
-    def status(self, user: UserId, session: str, status: Status) -> None:
+    def status(self, user: UserId, session_id: str, status: Status) -> None:
         """Note whether the person at this session is there."""
-        self._tell_state(self._state.status(user, session, status, self._now()))
+        self._tell_state(self._state.status(user, session_id, status, self._now()))
 
     def channel_entered(self, channel: ChannelName, user: UserId) -> None:
         """Note that a session of this user subscribed to the channel."""
@@ -92,13 +93,9 @@ class PresenceTracker:
         """Note that a session of this user is subscribed to the channel no more."""
         self._occupancy.leave(channel, user)
 
-    def channel_count(self, channel: ChannelName) -> int:
-        """Return how many users read the channel."""
-        return self._occupancy.count(channel)
-
-    def channel_users(self, channel: ChannelName) -> list[UserId] | None:
-        """Return who reads the channel; None if it has no list, or is too large for one."""
-        return self._occupancy.users(channel)
+    async def readers(self, channel: ChannelName) -> Readers:
+        """Return who reads the channel. Never waits."""
+        return Readers(self._occupancy.count(channel), self._occupancy.users(channel))
 
     async def states(self, users: Sequence[UserId]) -> list[UserState]:
         """Return the state of each of these users; the store is asked for those not in memory.

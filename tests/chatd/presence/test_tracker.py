@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock, assert_no_checkpoints
 
 from chatd.config import Namespace, Presence
+from chatd.presence import Readers
 from chatd.presence.tracker import PresenceEvent, PresenceTracker
 from protocol.messages import Count, Joined, PresenceChanged, UserState
 from protocol.names import ChannelName, UserId
@@ -105,8 +106,8 @@ async def test_channels_are_told_once_a_tick(autojump_clock: MockClock) -> None:
         await trio.sleep(1)
         assert node.taken() == [Joined(channel=CLUB, user=ALICE), Count(channel=ROOM, count=2)]
         node.tracker.channel_left(ROOM, BOB)
-        assert (node.tracker.channel_count(ROOM), node.tracker.channel_users(ROOM)) == (1, None)
-        assert (node.tracker.channel_count(CLUB), node.tracker.channel_users(CLUB)) == (1, [ALICE])
+        assert await node.tracker.readers(ROOM) == Readers(1, None)
+        assert await node.tracker.readers(CLUB) == Readers(1, [ALICE])
 
 
 async def test_somebody_who_comes_back_between_two_slices_is_not_called_offline_afterwards(
