@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.cassandra.errors import Missing
 from tests.rig import installed, redis
+from tests.rig.cassandra import CassandraServer, Keyspace
 from tests.rig.node import Rig, running_node
 from tests.rig.redis import RedisServer
 
@@ -60,3 +62,23 @@ def redis_cluster(tmp_path: Path) -> Iterator[redis.RedisCluster]:
         yield cluster.start()
     finally:
         cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def cassandra_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CassandraServer]:
+    """Return the Cassandra node of the whole test run, for tests that share a keyspace or look into the tables."""
+    server = CassandraServer(tmp_path_factory.mktemp("cassandra"))
+    try:
+        server.start()
+    except Missing as error:
+        installed.give_up(str(error))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def cassandra(cassandra_server: CassandraServer) -> Iterator[Keyspace]:
+    """Return a new keyspace on the shared Cassandra node, dropped after the test."""
+    keyspace = cassandra_server.make_keyspace()
+    yield keyspace
+    cassandra_server.drop_keyspace(keyspace)
