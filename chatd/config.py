@@ -218,6 +218,13 @@ class Store(Section, frozen=True, kw_only=True):
     trim_rows: Count = 1000
 
 
+class Jobs(Section, frozen=True, kw_only=True):
+    """Work that is due later and must survive: pushes, webhooks, scheduled events."""
+
+    waiting: Count = 200_000
+    dead: Count = 10_000
+
+
 class Presence(Section, frozen=True, kw_only=True):
     """Who is there."""
 
@@ -472,6 +479,7 @@ class Config(Section, frozen=True, kw_only=True):
     broker: Broker = Broker()
     redis: Redis = Redis()
     store: Store = Store()
+    jobs: Jobs = Jobs()
     presence: Presence = Presence()
     cluster: Cluster = Cluster()
     backend: Backend = Backend()

@@ -46,6 +46,8 @@ async def serve(config: Config, load_config: LoadConfig, on_ready: OnReady) -> N
         batch_rows=store.batch_rows,
         read_threads=store.read_threads,
         cache_kib=store.cache_kib,
+        jobs_waiting=config.jobs.waiting,
+        jobs_dead=config.jobs.dead,
     )
     async with open_sqlite(var / store.path, sqlite) as opened:
         node = build_node(config, secret, opened)

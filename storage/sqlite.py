@@ -36,6 +36,7 @@ from storage.records import (
     UserRecord,
 )
 from storage.sqlite_connection import connect_reader, connect_writer, create_file
+from storage.sqlite_jobs import SqliteJobs
 from storage.sqlite_reader import Readers
 from storage.sqlite_trim import Rule, Trimmer
 from storage.sqlite_writer import Write, Writer
@@ -43,12 +44,14 @@ from storage.sqlite_writer import Write, Writer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqliteSettings:
-    """The bounds of the store; `[store]` in config.toml says what each is for."""
+    """The bounds of the store; `[store]` and `[jobs]` in config.toml say what each is for."""
 
     queue_rows: int = 100_000
     batch_rows: int = 2000
     read_threads: int = 4
     cache_kib: int = 65536
+    jobs_waiting: int = 200_000
+    jobs_dead: int = 10_000
 
 
 @asynccontextmanager
@@ -72,7 +75,8 @@ async def open_sqlite(path: Path, settings: SqliteSettings | None = None) -> Asy
             batch_rows=settings.batch_rows,
         )
         try:
-            yield SqliteStore(readers, writer)
+            jobs = SqliteJobs(readers, writer, waiting=settings.jobs_waiting, kept_dead=settings.jobs_dead)
+            yield SqliteStore(readers, writer, jobs)
         finally:
             with trio.CancelScope(shield=True):
                 readers.close()
@@ -92,9 +96,10 @@ def prepare(path: Path) -> None:
 
 
 class SqliteStore:
-    """Implements `storage.Store`; its promises are said there. `open_sqlite` makes it."""
+    """Implements `storage.Store`; its promises are said there. `open_sqlite` makes it. `jobs` is in the same file."""
 
-    def __init__(self, readers: Readers, writer: Writer) -> None:
+    def __init__(self, readers: Readers, writer: Writer, jobs: SqliteJobs) -> None:
+        self.jobs = jobs
         self._readers = readers
         self._writer = writer
         self._trimmer = Trimmer(readers, writer)

@@ -1,0 +1,61 @@
+"""Runs the contract of the queue of jobs on every adapter."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("tests.contracts.jobs")
+
+from storage.jobs import JobQueue  # noqa: E402
+from storage.sqlite import SqliteSettings, open_sqlite  # noqa: E402
+from tests.contracts import jobs as contract  # noqa: E402
+
+
+@asynccontextmanager
+async def open_sqlite_jobs(path: Path, waiting: int, dead: int) -> AsyncIterator[JobQueue]:
+    """Open the queue of a SQLite file."""
+    async with open_sqlite(path, SqliteSettings(jobs_waiting=waiting, jobs_dead=dead)) as store:
+        yield store.jobs
+
+
+@pytest.fixture(params=["sqlite"])
+def open_jobs(request: pytest.FixtureRequest, tmp_path: Path) -> contract.OpenJobs:
+    """Opens the same queue each time it is called."""
+
+    def open_one(waiting: int = 10_000, dead: int = 10_000) -> AbstractAsyncContextManager[JobQueue]:
+        match request.param:
+            case "sqlite":
+                return open_sqlite_jobs(tmp_path / "chatd.sqlite3", waiting, dead)
+            case unknown:
+                raise ValueError(unknown)
+
+    return open_one
+
+
+@pytest.fixture
+async def jobs(open_jobs: contract.OpenJobs) -> AsyncIterator[JobQueue]:
+    """An open queue without jobs."""
+    async with open_jobs() as opened:
+        yield opened
+
+
+class TestLife(contract.LifeContract):
+    pass
+
+
+class TestKeys(contract.KeyContract):
+    pass
+
+
+class TestFailures(contract.FailureContract):
+    pass
+
+
+class TestLanes(contract.LaneContract):
+    pass
+
+
+class TestBounds(contract.BoundContract):
+    pass
