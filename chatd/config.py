@@ -272,6 +272,7 @@ class Webhooks(Section, frozen=True, kw_only=True):
 
     gather_seconds: Pause = 0.05
     gather_events: Count = 20_000
+    gather_bytes: Count = 16_777_216
     batch_bytes: Count = 262_144
     retry_seconds: Count = 86_400
     refused_seconds: Count = 3600

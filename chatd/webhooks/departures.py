@@ -1,0 +1,160 @@
+"""Users who went offline: each departure is told once, also when the node is restarted or killed meanwhile.
+
+Theory of operation. A user who comes gets a *stay*, with an id of its own, and a marker in the durable queue. When the
+grace time of presence is over the stay ends: the event, and a note that it was told, are put into the queue in one
+step; then marker and note are removed. What an earlier process left is read at the start. A marker with a note was
+told about. A marker without one is a user whose departure nobody saw: whoever is not back when the grace time is over
+is told about then. The event has the id of the stay, so a receiver that gets it twice knows it.
+
+    came ──► marker ──► event + note (one step) ──► both removed
+                │                │
+    restart:    told after the   only removed
+                grace time
+
+This is for a node that keeps presence alone. Nodes that share it find each other's departures (chatd/cluster/).
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from chatd.webhooks.events import Happened, UserOffline, reason_of
+from chatd.webhooks.gatherer import Gatherer
+from protocol.names import UserId
+from storage import Store, StoreError
+from storage.jobs import JobQueue, NewJob
+
+PRESENT_QUEUE = "webhooks.present"
+TOLD_QUEUE = "webhooks.told"
+
+# What an earlier process left is read at once: more users than any node has.
+_MOST_STAYS = 10_000_000
+# Departures found after a restart go into the queue in parts of this many.
+_SLICE = 500
+
+RESTARTED = "restarted"
+"""The reason of a departure that happened while the node was away."""
+
+_log = structlog.get_logger("webhooks")
+
+
+class _Stay(msgspec.Struct):
+    """One user's time online."""
+
+    key: str
+    since: int  # Unix ms
+    is_kept: bool = False  # its marker is in the queue, or on its way there
+    session: str = ""  # the one that ended last
+    code: int | None = None
+    reason: str = RESTARTED
+
+
+class _Marker(msgspec.Struct, frozen=True):
+    user: UserId
+    since: int
+
+
+class Departures:
+    """Knows who is there, and tells when they are not."""
+
+    def __init__(
+        self, jobs: JobQueue, store: Store, gatherer: Gatherer, clock: Callable[[], float], new_id: Callable[[], str]
+    ) -> None:
+        self._jobs = jobs
+        self._store = store
+        self._gatherer = gatherer
+        self._clock = clock  # Unix seconds
+        self._new_id = new_id
+        self._stays: dict[UserId, _Stay] = {}
+        self._missing: dict[UserId, None] = {}  # were there when the last process ended, and are not back
+        self._new: dict[UserId, _Stay] = {}  # without a marker
+        self._over: list[str] = []  # keys of stays that were told about
+        self._removable: list[str] = []
+
+    # Called by the hub and by presence.
+
+    def session_opened(self, user: UserId) -> None:
+        """Note that the user is there."""
+        self._missing.pop(user, None)
+        if user not in self._stays:
+            self._new[user] = self._stays[user] = _Stay(self._new_id(), self._now())
+            self._gatherer.look()
+
+    def session_closed(self, user: UserId, session: str, code: int | None) -> None:
+        """Note which session ended last, and how."""
+        stay = self._stays.get(user)
+        if stay is not None:
+            stay.session, stay.code, stay.reason = session, code, reason_of(code)
+
+    def departed(self, user: UserId, last_seen: int) -> None:
+        """Tell that the user is offline, if this was not told."""
+        stay = self._stays.pop(user, None)
+        if stay is None:
+            return
+        self._missing.pop(user, None)
+        self._new.pop(user, None)
+        if stay.is_kept:
+            self._over.append(stay.key)
+        data = UserOffline(user=user, last_seen=last_seen, session=stay.session, code=stay.code, reason=stay.reason)
+        self._gatherer.tell(Happened(f"offline/{stay.key}", "user.offline", self._now(), user, data))
+
+    # Called by the gatherer.
+
+    def take(self) -> list[NewJob]:
+        """Return the markers of who came, and the notes of who was told about."""
+        now = self._now()
+        jobs = [NewJob(queue=TOLD_QUEUE, key=key, body=b"", due=now) for key in self._over]
+        for user, stay in self._new.items():
+            stay.is_kept = True
+            body = msgspec.json.encode(_Marker(user, stay.since))
+            jobs.append(NewJob(queue=PRESENT_QUEUE, key=stay.key, body=body, due=now))
+        self._new.clear()
+        self._removable += self._over
+        self._over = []
+        return jobs
+
+    async def kept(self) -> None:
+        """Remove the markers and notes of stays that were told about: first the markers."""
+        keys, self._removable = self._removable, []
+        if keys:
+            await self._remove(keys)
+
+    async def _remove(self, keys: Sequence[str]) -> None:
+        try:
+            await self._jobs.cancel(PRESENT_QUEUE, keys)
+            await self._jobs.cancel(TOLD_QUEUE, keys)
+        except StoreError as error:
+            _log.warning("notes of departures are left for the next start", error=str(error), notes=len(keys))
+
+    # After a restart.
+
+    async def start(self) -> None:
+        """Read who was there when the last process ended; before any session is opened."""
+        now = self._now()
+        told = {job.key for job in await self._jobs.claim(TOLD_QUEUE, now=now, lease_ms=1, limit=_MOST_STAYS)}
+        for job in await self._jobs.claim(PRESENT_QUEUE, now=now, lease_ms=1, limit=_MOST_STAYS):
+            marker = msgspec.json.decode(job.body, type=_Marker)
+            if job.key not in told:
+                self._stays[marker.user] = _Stay(job.key, marker.since, is_kept=True)
+                self._missing[marker.user] = None
+        if told:
+            await self._remove(list(told))
+
+    async def tell_missing(self) -> None:
+        """Tell about all who did not come back. Called when the grace time after the start is over."""
+        while users := list(self._missing)[:_SLICE]:
+            seen = await self._last_seen(users)
+            for user in users:
+                if user in self._missing:  # not back while the store was asked
+                    self.departed(user, seen.get(user, self._stays[user].since))
+            await self._gatherer.flush()
+
+    async def _last_seen(self, users: Sequence[UserId]) -> dict[UserId, int]:
+        try:
+            return await self._store.last_seen(users)
+        except StoreError:
+            return {}
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
