@@ -67,8 +67,11 @@ class MessageFrames:
         )
 
 
-def conversation(membership: Membership) -> Conversation:
-    """Say where a member channel of a user stands; one in which nobody has written has no epoch and seq 0."""
+def conversation(membership: Membership, read: int) -> Conversation:
+    """Say where a member channel of a user stands; one in which nobody has written has no epoch and seq 0.
+
+    `read` is up to where the user has read it.
+    """
     last = membership.last
     return Conversation(
         channel=membership.channel,
@@ -76,4 +79,5 @@ def conversation(membership: Membership) -> Conversation:
         epoch=last.epoch if last is not None else Epoch(""),
         seq=last.seq if last is not None else Seq(0),
         at=max(last.at, membership.joined_at) if last is not None else membership.joined_at,
+        read=read,
     )

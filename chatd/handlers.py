@@ -11,6 +11,7 @@ from chatd.groups import Groups
 from chatd.hub import Hub
 from chatd.presence import Tracker
 from chatd.reading import Reading, within
+from chatd.reads import ReadMarks
 from chatd.rights import Denied, Directory
 from chatd.router import Router
 from chatd.session import Session
@@ -30,6 +31,7 @@ from protocol.messages import (
     Ping,
     Presence,
     PresenceAnswer,
+    Read,
     Refresh,
     Remove,
     Send,
@@ -52,6 +54,7 @@ class Handlers:
         router: Router,
         greeting: Greeting,
         reading: Reading,
+        reads: ReadMarks,
         groups: Groups,
         directory: Directory,
         tracker: Tracker,
@@ -61,6 +64,7 @@ class Handlers:
         self._hub = hub
         self._greeting = greeting
         self._reading = reading
+        self._reads = reads
         self._groups = groups
         self._directory = directory
         self._tracker = tracker
@@ -100,6 +104,9 @@ class Handlers:
                 session.reply(Ok(id=command.id))
             case Channels():
                 await self.on_channels(session, principal, command)
+            case Read():
+                await self._reads.read(principal, self._directory.find(command.channel), command.seq, session.id)
+                session.reply(Ok(id=command.id))
             case Create():
                 await self._groups.create(principal, self._directory.find(command.channel), command.members)
                 session.reply(Ok(id=command.id))
@@ -173,7 +180,9 @@ class Handlers:
     async def on_channels(self, session: Session, principal: Principal, command: Channels) -> None:
         """List the user's member channels."""
         found = await self._groups.memberships(principal, command.since, command.limit + 1)
-        conversations = [conversation(item) for item in found[: command.limit]]
+        listed = found[: command.limit]
+        marks = await self._reads.of(principal.user, [item.channel for item in listed])
+        conversations = [conversation(item, marks.get(item.channel, 0)) for item in listed]
         more = len(found) > command.limit
         session.reply(ChannelsAnswer(id=command.id, channels=conversations, more=more))
 

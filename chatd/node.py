@@ -29,6 +29,7 @@ from chatd.poller import Poller
 from chatd.presence import Tracker
 from chatd.presence.tracker import PresenceEvent, PresenceTracker
 from chatd.reading import Reading
+from chatd.reads import ReadMarks
 from chatd.realtime import NodeRealtime
 from chatd.rights import Directory
 from chatd.router import Router
@@ -54,6 +55,7 @@ class Node:
     keepalive: Keepalive
     broker: MemoryBroker
     tracker: Tracker
+    reads: ReadMarks
     tokens: Tokens
     accounts: Accounts
     http: HttpServer
@@ -87,6 +89,7 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
     )
     router = Router(hub, Drafting(directory, groups), counters)
     reading = Reading(hub, groups, tracker)
+    reads = ReadMarks(store, groups, config.reads, clock, hub.deliver_to)
     broker = MemoryBroker(
         store,
         settings,
@@ -103,12 +106,12 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
     accounts = Accounts(store, tokens, RefreshTokens(secret), config.auth, clock)
     accounts.on_revoked.append(hub.revoke)
     greeting = Greeting(hub, tokens, reading, directory, clock)
-    handlers = Handlers(hub, router, greeting, reading, groups, directory, tracker)
+    handlers = Handlers(hub, router, greeting, reading, reads, groups, directory, tracker)
 
     addresses = AddressLimiter(config.limits)
     settings.on_replaced.append(lambda new: addresses.reload(new.limits))
     metrics = Metrics(counters, {"hub": hub.statistics, "broker": broker.statistics, "store": store.statistics})
-    realtime = NodeRealtime(router, reading, groups, directory, lambda: node.leaving)
+    realtime = NodeRealtime(router, reading, reads, groups, directory, lambda: node.leaving)
     app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render, counters))
     http = HttpServer(app, config, addresses, counters)
     settings.on_replaced += [lambda new: bound_bodies(app, new.limits), lambda new: http.reload(new.limits)]
@@ -127,7 +130,7 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
         server_context(config.server.tls),
         lambda: secrets.token_urlsafe(_SESSION_BYTES),
     )
-    node = Node(settings, counters, hub, poller, keepalive, broker, tracker, tokens, accounts, http, listener)
+    node = Node(settings, counters, hub, poller, keepalive, broker, tracker, reads, tokens, accounts, http, listener)
     return node
 
 

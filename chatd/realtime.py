@@ -9,6 +9,7 @@ from chatd.broker.logs import TooManyChannels
 from chatd.event import conversation
 from chatd.groups import Groups
 from chatd.reading import ChannelPresence, Reading
+from chatd.reads import ReadMarks
 from chatd.rights import Denied, Directory
 from chatd.router import Router
 from protocol.body import Body
@@ -23,12 +24,14 @@ class NodeRealtime:
         self,
         router: Router,
         reading: Reading,
+        reads: ReadMarks,
         groups: Groups,
         directory: Directory,
         not_ready: Callable[[], str | None],
     ) -> None:
         self._router = router
         self._reading = reading
+        self._reads = reads
         self._groups = groups
         self._directory = directory
         self.not_ready = not_ready
@@ -68,7 +71,10 @@ class NodeRealtime:
     async def memberships(self, principal: Principal, since: int, limit: int) -> MembershipsResult | Refused:
         """Return the user's member channels that changed at or after `since`."""
         found = await self._groups.memberships(principal, since, limit + 1)
-        return MembershipsResult([conversation(item) for item in found[:limit]], len(found) > limit)
+        listed = found[:limit]
+        marks = await self._reads.of(principal.user, [item.channel for item in listed])
+        conversations = [conversation(item, marks.get(item.channel, 0)) for item in listed]
+        return MembershipsResult(conversations, len(found) > limit)
 
 
 def _refused(error: Denied | TooManyChannels) -> Refused:

@@ -61,6 +61,7 @@ async def serve(config: Config, load_config: LoadConfig, on_ready: OnReady) -> N
                 node.hub.run,
                 node.broker.run,
                 node.tracker.run,
+                node.reads.run,
                 node.keepalive.run,
                 partial(watch_lag, node.counters.lag),
                 partial(retention_loop, opened, lambda: node.settings.config, now=time.time),

@@ -58,13 +58,14 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A member channel of the user, and the place of its newest message."""
+    """A member channel of the user, the place of its newest message, and up to which seq the user has read it."""
 
     channel: str
     role: str
     epoch: str
     seq: int
     at: int
+    read: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def read_presence(raw: Mapping[str, Any]) -> Presence:
 
 def read_conversation(raw: Mapping[str, Any]) -> Conversation:
     """Make one line of the answer to `channels`."""
-    return Conversation(raw["channel"], raw["role"], raw["epoch"], raw["seq"], raw["at"])
+    return Conversation(raw["channel"], raw["role"], raw["epoch"], raw["seq"], raw["at"], raw.get("read", 0))
 
 
 def read_session(raw: Mapping[str, Any]) -> Session:

@@ -148,6 +148,10 @@ class Client:
         answer = await self._call({"type": "channels", "since": since, "limit": limit})
         return tuple(map(read_conversation, answer["channels"]))
 
+    async def read(self, channel: str, seq: int) -> None:
+        """Say that the user has read a member channel up to this seq; own messages count as unread until then."""
+        await self._call({"type": "read", "channel": channel, "seq": seq})
+
     async def create(self, channel: str, members: Iterable[str] = ()) -> None:
         """Make a channel with members. Not repeated when the connection ends: it may have been made."""
         await self._call({"type": "create", "channel": channel, "members": list(members)}, repeat=False)

@@ -35,6 +35,16 @@ class PresenceChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class HasRead:
+    """A user has read a member channel up to a seq: this user elsewhere or, with receipts, another member."""
+
+    channel: str
+    user: str
+    seq: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """A user came into a channel that lists its readers."""
 
@@ -83,7 +93,7 @@ class Gap:
     seq: int
 
 
-Event = Message | PresenceChanged | Joined | Left | Count | Unsubscribed | Reconnected | Gap
+Event = Message | PresenceChanged | HasRead | Joined | Left | Count | Unsubscribed | Reconnected | Gap
 
 
 def read_message(raw: Mapping[str, Any], own_keys: Mapping[str, object]) -> Message:
@@ -106,6 +116,8 @@ def read_event(raw: Mapping[str, Any]) -> Event | None:
     match raw["type"]:
         case "presence_changed":
             return PresenceChanged(raw["channel"], raw["user"], raw["state"], raw.get("last_seen"))
+        case "read":
+            return HasRead(raw["channel"], raw["user"], raw["seq"], raw["at"])
         case "joined":
             return Joined(raw["channel"], raw["user"])
         case "left":

@@ -45,10 +45,11 @@ class Ping(Command, tag="ping", frozen=True, kw_only=True, gc=False):
 
 
 class Subscribe(Command, tag="subscribe", frozen=True, kw_only=True, gc=False):
-    """Get the channel's events from now on, and first what came after `since`."""
+    """Get the channel's events from now on, and first what came after `since`. A `token` is a backend's leave to."""
 
     channel: Text
     since: Cursor | None = None
+    token: str = ""
 
 
 class Unsubscribe(Command, tag="unsubscribe", frozen=True, kw_only=True, gc=False):
@@ -58,12 +59,17 @@ class Unsubscribe(Command, tag="unsubscribe", frozen=True, kw_only=True, gc=Fals
 
 
 class Send(Command, tag="send", frozen=True, kw_only=True, gc=False):
-    """Append one message to a channel. Sending it again with the same `key` and `retry` stores it once."""
+    """Append one message to a channel. Sending it again with the same `key` and `retry` stores it once.
+
+    `from` and `ttl_seconds` are for server sessions; those of users are theirs and without end, whatever they say.
+    """
 
     channel: Text
     key: Annotated[str, Meta(max_length=128)]
     data: msgspec.Raw
     retry: bool = False
+    sender: UserId | None = msgspec.field(default=None, name="from")
+    ttl_seconds: Annotated[float, Meta(gt=0)] | None = None
 
 
 class History(Command, tag="history", frozen=True, kw_only=True, gc=False):
@@ -95,6 +101,13 @@ class Channels(Command, tag="channels", frozen=True, kw_only=True, gc=False):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
+class Read(Command, tag="read", frozen=True, kw_only=True, gc=False):
+    """Say that the user has read a member channel up to a seq, on whichever device."""
+
+    channel: Text
+    seq: Number
+
+
 class Create(Command, tag="create", frozen=True, kw_only=True):
     """Make a channel with members; its creator becomes its owner."""
 
@@ -123,6 +136,51 @@ class Remove(Command, tag="remove", frozen=True, kw_only=True):
     users: Annotated[list[Text], Meta(min_length=1)]
 
 
+# For server sessions only: `connect` with an API key.
+
+
+class Broadcast(Command, tag="broadcast", frozen=True, kw_only=True):
+    """Append the same message to many channels: those named, the inboxes of users, all member channels of a user."""
+
+    channels: list[Text] = []
+    users: list[Text] = []
+    member_of: Text = ""
+    key: Annotated[str, Meta(max_length=115)]
+    data: msgspec.Raw
+    retry: bool = False
+    sender: UserId | None = msgspec.field(default=None, name="from")
+    ttl_seconds: Annotated[float, Meta(gt=0)] | None = None
+
+
+class Sessions(Command, tag="sessions", frozen=True, kw_only=True, gc=False):
+    """List the sessions of a user."""
+
+    user: Text
+
+
+class Disconnect(Command, tag="disconnect", frozen=True, kw_only=True, gc=False):
+    """End one session, or all sessions of a user; `reconnect` lets them come back."""
+
+    user: Text = ""
+    session: Text = ""
+    reconnect: bool = False
+    reason: Annotated[str, Meta(max_length=100)] = ""
+
+
+class SubscribeUser(Command, tag="subscribe_user", frozen=True, kw_only=True, gc=False):
+    """Subscribe every session of a user to a channel, whether the user may subscribe to it or not."""
+
+    user: Text
+    channel: Text
+
+
+class UnsubscribeUser(Command, tag="unsubscribe_user", frozen=True, kw_only=True, gc=False):
+    """End the subscriptions of a user to a channel."""
+
+    user: Text
+    channel: Text
+
+
 AnyCommand = (
     Connect
     | Refresh
@@ -134,10 +192,16 @@ AnyCommand = (
     | Presence
     | Status
     | Channels
+    | Read
     | Create
     | Members
     | Invite
     | Remove
+    | Broadcast
+    | Sessions
+    | Disconnect
+    | SubscribeUser
+    | UnsubscribeUser
 )
 
 
@@ -181,9 +245,9 @@ class Connected(Event, tag="connected", frozen=True, kw_only=True):
 
 
 class Subscribed(Event, tag="subscribed", frozen=True, kw_only=True):
-    """Answers `subscribe`: where the channel stands, and what came after `since`."""
+    """Answers `subscribe`: where the channel stands, and what came after `since`. Without `id` a backend asked for it."""
 
-    id: int
+    id: int | None = None
     channel: ChannelName
     epoch: Epoch
     seq: Seq
@@ -200,6 +264,49 @@ class Sent(Event, tag="sent", frozen=True, kw_only=True, omit_defaults=True, gc=
     seq: Seq
     at: int
     duplicate: bool = False
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One message of a broadcast: its place, or the code and reason why it has none."""
+
+    channel: str
+    epoch: Epoch = Epoch("")
+    seq: Seq = Seq(0)
+    at: int = 0
+    duplicate: bool = False
+    code: int | None = None
+    reason: str = ""
+    retry_after: float | None = None
+
+
+class Broadcasted(Event, tag="broadcasted", frozen=True, kw_only=True):
+    """Answers `broadcast`: what became of the message in each channel."""
+
+    id: int
+    results: list[Placed]
+
+
+class SessionState(msgspec.Struct, frozen=True, kw_only=True):
+    """One session: its user, the device, and the address that it came from."""
+
+    session: str
+    user: UserId
+    device: DeviceId
+    address: str
+
+
+class SessionsAnswer(Event, tag="sessions", frozen=True, kw_only=True):
+    """Answers `sessions`."""
+
+    id: int
+    sessions: list[SessionState]
+
+
+class Affected(Event, tag="affected", frozen=True, kw_only=True, gc=False):
+    """Answers `disconnect`, `subscribe_user` and `unsubscribe_user`: how many sessions it concerned."""
+
+    id: int
+    sessions: int
 
 
 class HistoryPage(Event, tag="history", frozen=True, kw_only=True):
@@ -229,13 +336,14 @@ class PresenceAnswer(Event, tag="presence", frozen=True, kw_only=True, omit_defa
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
-    """One member channel of a user, and where it stands."""
+    """One member channel of a user, where it stands, and up to which seq the user has read it."""
 
     channel: ChannelName
     role: str
     epoch: Epoch
     seq: Seq
     at: int
+    read: int = 0
 
 
 class ChannelsAnswer(Event, tag="channels", frozen=True, kw_only=True):
@@ -285,6 +393,15 @@ class PresenceChanged(Event, tag="presence_changed", frozen=True, kw_only=True, 
     last_seen: int | None = None
 
 
+class HasRead(Event, tag="read", frozen=True, kw_only=True, gc=False):
+    """A user has read a member channel up to a seq: told to the user's other sessions, and with receipts to members."""
+
+    channel: ChannelName
+    user: UserId
+    seq: Seq
+    at: int
+
+
 class Joined(Event, tag="joined", frozen=True, kw_only=True, gc=False):
     """A user came into a channel that lists its readers."""
 
@@ -325,6 +442,9 @@ AnyEvent = (
     | Connected
     | Subscribed
     | Sent
+    | Broadcasted
+    | SessionsAnswer
+    | Affected
     | HistoryPage
     | PresenceAnswer
     | ChannelsAnswer
@@ -333,6 +453,7 @@ AnyEvent = (
     | Ok
     | Error
     | PresenceChanged
+    | HasRead
     | Joined
     | Left
     | Count

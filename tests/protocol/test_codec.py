@@ -53,6 +53,7 @@ def all_commands(codec: Codec) -> list[m.AnyCommand]:
         m.Members(id=11, channel="group:a"),
         m.Invite(id=12, channel="group:a", users=["bob"], role="admin"),
         m.Remove(id=13, channel="group:a", users=["bob"]),
+        m.Read(id=14, channel="group:a", seq=7),
     ]
 
 
@@ -63,7 +64,7 @@ def all_events(codec: Codec) -> list[m.AnyEvent]:
     )
     resumed = m.Resumed(epoch=EPOCH, seq=Seq(9), recovered=True, messages=[message])
     state = m.UserState(user=ALICE, state="offline", last_seen=3)
-    conversation = m.Conversation(channel=ROOM, role="owner", epoch=EPOCH, seq=Seq(1), at=2)
+    conversation = m.Conversation(channel=ROOM, role="owner", epoch=EPOCH, seq=Seq(1), at=2, read=1)
     return [
         message,
         m.Connected(
@@ -86,6 +87,7 @@ def all_events(codec: Codec) -> list[m.AnyEvent]:
         m.Ok(id=8),
         m.Error(id=9, code=ErrorCode.TIMEOUT, reason="late", retry_after=1.5),
         m.PresenceChanged(channel=ROOM, user=ALICE, state="online", last_seen=1),
+        m.HasRead(channel=ROOM, user=ALICE, seq=Seq(1), at=2),
         m.Joined(channel=ROOM, user=ALICE),
         m.Left(channel=ROOM, user=ALICE),
         m.Count(channel=ROOM, count=3),

@@ -174,7 +174,7 @@ async def running_node(folder: Path, config: Config | None = None) -> AsyncItera
         await node.broker.start()
         await node.accounts.start()
         async with trio.open_nursery() as nursery:
-            for service in (node.poller.run, node.hub.run, node.broker.run, node.tracker.run, node.keepalive.run):
+            for service in (node.poller.run, node.hub.run, node.broker.run, node.tracker.run, node.reads.run, node.keepalive.run):
                 nursery.start_soon(service)
             running = Rig(node, store, nursery)
             try:

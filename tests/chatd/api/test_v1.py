@@ -171,7 +171,7 @@ async def test_presence_is_told_of_users_and_channels(ask: Ask) -> None:
 
 async def test_conversations_are_listed(ask: Ask) -> None:
     _, listed = await ask("GET", "/v1/channels?since=7&limit=3")
-    conversation = {"channel": "dm:alice:bob", "role": "member", "epoch": "e", "seq": 3, "at": 7}
+    conversation = {"channel": "dm:alice:bob", "role": "member", "epoch": "e", "seq": 3, "at": 7, "read": 0}
     assert listed == {"channels": [conversation], "more": False}
 
 
