@@ -3,12 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run check test fast format clean
+.PHONY: help run check test fast format clean cassandra
 
 help:
 	@echo "make run      start chatd with config.toml and its page on http://127.0.0.1:8000"
 	@echo "make check    format, lint, types and fast tests: the one command while working"
 	@echo "make test     every test, with a real browser and Redis (installed by apt where missing, if you are root)"
+	@echo "make cassandra  start one node of Cassandra on 127.0.0.1:9042, for trying (docs/howto/try-cassandra.md)"
 	@echo "make format   write the code in its one format"
 	@echo "make clean    remove the virtual environment and caches; var/ (your data) stays"
 
@@ -27,6 +28,9 @@ fast: .venv/dev
 test: .venv/dev
 	tests/install-services
 	$(BIN)/pytest
+
+cassandra:
+	$(PYTHON) -m deploy.local.cassandra start
 
 format: .venv/dev
 	$(BIN)/ruff format .

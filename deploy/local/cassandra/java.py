@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 from deploy.local.cassandra.errors import Missing
@@ -15,7 +14,6 @@ VERSIONS = (17,)
 PACKAGE = "openjdk-17-jre-headless"
 
 
-@cache
 def find_java() -> str:
     """Return the path of a fitting `java`.
 
