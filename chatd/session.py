@@ -66,6 +66,7 @@ class Session:
         "_outbox",
         "_reader",
         "_room",
+        "attributes",
         "bucket",
         "close_code",
         "early",
@@ -93,6 +94,7 @@ class Session:
         self.hub = hub
         self.state = State.GREETING
         self.principal: Principal | None = None
+        self.attributes: dict[str, str] | None = None  # what a backend said of it when it was let in
         self.user: User | None = None
         self.expires_at: int | None = None
         self.subscriptions: dict[ChannelName, Channel] | None = None

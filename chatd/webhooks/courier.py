@@ -46,12 +46,13 @@ class Courier:
         signer: Signer,
         clock: Callable[[], float],
         chance: Callable[[], float],
+        latency: Latency,
     ) -> None:
         self.endpoint = endpoint
         self.route = route
         self.signer = signer
         self.outcomes: defaultdict[str, int] = defaultdict(int)  # requests, by what became of them
-        self.latency = Latency()
+        self.latency = latency
         self._config = config
         self._jobs = jobs
         self._store = store
@@ -96,6 +97,10 @@ class Courier:
         except PostFailed as error:
             return Attempt(None, {}, str(error))
         return Attempt(answer.status, answer.headers, "")
+
+    async def is_gone(self) -> bool:
+        """Tell whether the endpoint said that it is gone, to whichever process, and was not enabled since."""
+        return await self._store.get_meta(self._gone_name) == self.endpoint.url
 
     async def enable(self) -> None:
         """Send to the endpoint again after it said that it is gone."""
@@ -170,7 +175,7 @@ class Courier:
     async def _remember_gone(self) -> None:
         """Take up what an earlier process was told, if the URL is still the same."""
         with suppress(StoreError):
-            self.route.is_gone = await self._store.get_meta(self._gone_name) == self.endpoint.url
+            self.route.is_gone = await self.is_gone()
 
     async def _stay_gone(self) -> None:
         """Make dead letters of what waits for an endpoint that is gone, and look whether it was enabled."""

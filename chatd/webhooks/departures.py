@@ -11,10 +11,13 @@ is told about then. The event has the id of the stay, so a receiver that gets it
     restart:    told after the   only removed
                 grace time
 
-This is for a node that keeps presence alone. Nodes that share it find each other's departures (chatd/cluster/).
+This is for a node that keeps presence alone. Nodes that share it find each other's departures (chatd/cluster/), and
+whichever of them tells of one says so here once: `SharedDepartures`.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -32,6 +35,9 @@ TOLD_QUEUE = "webhooks.told"
 _MOST_STAYS = 10_000_000
 # Departures found after a restart go into the queue in parts of this many.
 _SLICE = 500
+
+# How many ended sessions a node remembers whose users may be told about by another.
+_REMEMBERED = 100_000
 
 RESTARTED = "restarted"
 """The reason of a departure that happened while the node was away."""
@@ -55,11 +61,29 @@ class _Marker(msgspec.Struct, frozen=True):
     since: int
 
 
+class Departing(Protocol):
+    """Tells of users who went offline. Every method returns at once."""
+
+    def session_opened(self, user: UserId) -> None:
+        """Note that the user is there."""
+
+    def session_closed(self, user: UserId, session: str, code: int | None) -> None:
+        """Note which session ended last, and how."""
+
+    def departed(self, user: UserId, last_seen: int) -> None:
+        """Tell that the user is offline; called by presence when the grace time is over."""
+
+
 class Departures:
-    """Knows who is there, and tells when they are not."""
+    """Knows who is there, and tells when they are not, for a node that keeps presence alone."""
 
     def __init__(
-        self, jobs: JobQueue, store: Store, gatherer: Gatherer, clock: Callable[[], float], new_id: Callable[[], str]
+        self,
+        jobs: JobQueue,
+        store: Store,
+        gatherer: Gatherer,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
     ) -> None:
         self._jobs = jobs
         self._store = store
@@ -158,3 +182,29 @@ class Departures:
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
+
+
+class SharedDepartures:
+    """Tells of departures that presence has found, for nodes that share it: it finds each of them once."""
+
+    def __init__(self, gatherer: Gatherer, clock: Callable[[], float]) -> None:
+        self._gatherer = gatherer
+        self._clock = clock  # Unix seconds
+        self._ended: OrderedDict[UserId, tuple[str, int | None]] = OrderedDict()
+
+    def session_opened(self, user: UserId) -> None:
+        """Forget how the user's last session ended."""
+        self._ended.pop(user, None)
+
+    def session_closed(self, user: UserId, session: str, code: int | None) -> None:
+        """Remember how the session ended; beyond a bound the oldest are forgotten."""
+        self._ended[user] = (session, code)
+        if len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)
+
+    def departed(self, user: UserId, last_seen: int) -> None:
+        """Tell that the user is offline. Of a session on a node that is gone, only that it was lost is known."""
+        session, code = self._ended.pop(user, ("", None))
+        data = UserOffline(user=user, last_seen=last_seen, session=session, code=code, reason=reason_of(code))
+        now = int(self._clock() * 1000)
+        self._gatherer.tell(Happened(f"offline/{user}/{last_seen}", "user.offline", now, user, data))

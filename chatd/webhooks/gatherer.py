@@ -6,7 +6,8 @@ if there are too many events for one. A job is a request, and its id the same fo
 one after the other. So what happens to a user, or in a channel, is told in its order, however often something fails.
 
 A queue that is full or cannot be reached holds up the task, not those who call `tell`: the list grows to
-`webhooks.gather_events` or `gather_bytes`, and what comes then is counted and dropped. A crash of the node loses what is in the list.
+`webhooks.gather_events` or `gather_bytes`, and what comes then is counted and dropped. A crash of the node loses what
+is in the list.
 """
 
 from collections import defaultdict
@@ -109,8 +110,7 @@ class Gatherer:
         """Put everything told so far into the queue; return when it is kept. Waits as long as the queue refuses."""
         async with self._turn:
             while self._packed or self._take():
-                while not await self._put(self._packed):
-                    await trio.sleep(_REFUSED_SECONDS)
+                await self._put(self._packed)
                 self.queued += self._packed_events
                 self._packed, self._packed_events = [], 0
                 self._on_put()
@@ -127,18 +127,21 @@ class Gatherer:
         self._packed_events = len(events) if self._packed else 0
         return bool(self._packed)
 
-    async def _put(self, jobs: list[NewJob]) -> bool:
-        try:
-            await self._jobs.put(jobs, now=int(self._clock() * 1000))
-        except StoreError as error:
-            if not self._fails:
-                self._fails = True
-                _log.error("webhooks cannot be queued", error=str(error), events=self.waiting)
-            return False
-        if self._fails:
-            self._fails = False
-            _log.info("webhooks are queued again")
-        return True
+    async def _put(self, jobs: list[NewJob]) -> None:
+        """Return when the queue has taken the jobs, however long it refuses."""
+        while True:
+            try:
+                await self._jobs.put(jobs, now=int(self._clock() * 1000))
+            except StoreError as error:
+                if not self._fails:
+                    self._fails = True
+                    _log.error("webhooks cannot be queued", error=str(error), events=self.waiting)
+                await trio.sleep(_REFUSED_SECONDS)
+                continue
+            if self._fails:
+                self._fails = False
+                _log.info("webhooks are queued again")
+            return
 
     def _drop(self, cause: str, count: int) -> None:
         if not self.dropped[cause]:

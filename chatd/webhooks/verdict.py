@@ -17,6 +17,13 @@ _GONE = 410
 _PASSING = frozenset({408, 425, 429})
 
 
+# A dead letter that is replayed is older than any patience, and still gets this many attempts.
+_LEAST_ATTEMPTS = 8
+
+# However long an endpoint asks to wait, it is tried after this: nobody should be able to stop a lane for days.
+_LONGEST_SECONDS = 3600.0
+
+
 class Fate(Enum):
     """What is to be done with the job."""
 
@@ -56,11 +63,10 @@ def judge(attempt: Attempt, config: Webhooks, *, attempts: int, created_at: int,
     is_refused = status is not None and 400 <= status < 500 and status not in _PASSING
     patience = config.refused_seconds if is_refused else config.retry_seconds
     end = created_at + 1000 * patience
-    if now >= end:
+    if now >= end and attempts >= _LEAST_ATTEMPTS:
         return Verdict(Fate.DEAD, error=f"{error}, given up after {attempts} attempts")
-    # The last attempt is at the end, however long the endpoint asks to wait.
-    due = min(now + int(1000 * _pause(attempt, config, attempts, now, chance)), end)
-    return Verdict(Fate.AGAIN, due, error)
+    pause = min(_pause(attempt, config, attempts, now, chance), _LONGEST_SECONDS)
+    return Verdict(Fate.AGAIN, now + int(1000 * pause), error)
 
 
 def _pause(attempt: Attempt, config: Webhooks, attempts: int, now: int, chance: float) -> float:
