@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import trio
 
 from chatd.accounts.principal import Principal
-from chatd.broker import Broker, Draft, Published, Refused
+from chatd.broker import Broker, Draft, Published, Refused, Routed
 from chatd.channel import Outgoing
 from chatd.counters import Counters
 from chatd.drafting import Drafting, Permit, draft, draft_of_command
@@ -129,7 +129,7 @@ class Router:
             self._counters.messages_in += 1
         return answer
 
-    def deliver(self, placed: Iterable[tuple[StoredMessage, Draft]]) -> None:
+    def deliver(self, placed: Iterable[tuple[StoredMessage, Routed]]) -> None:
         """Take messages that have their places to this node's sessions. Called by the broker; never waits."""
         channel: ChannelName | None = None
         outgoing: list[Outgoing] | None = None

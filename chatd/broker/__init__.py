@@ -59,8 +59,27 @@ class Recovery(msgspec.Struct, frozen=True):
     messages: list[StoredMessage]
 
 
-Deliver = Callable[[Sequence[tuple[StoredMessage, Draft]]], None]
-"""Takes messages that have their places, and the drafts they were, to this node's sessions; never waits."""
+class Routed(Protocol):
+    """Says which of this node's sessions get a message. A draft says it, and so does a `Route`."""
+
+    @property
+    def origin(self) -> str:
+        """The session that must not get it; empty: none."""
+
+    @property
+    def audience(self) -> Collection[UserId]:
+        """The users who get it, in a member channel; empty: who subscribed."""
+
+
+class Route(msgspec.Struct, frozen=True, gc=False):
+    """Which sessions get a message that came from another node."""
+
+    origin: str
+    audience: Collection[UserId]
+
+
+Deliver = Callable[[Sequence[tuple[StoredMessage, Routed]]], None]
+"""Takes messages that have their places to this node's sessions; never waits."""
 
 
 @dataclass(frozen=True, slots=True)

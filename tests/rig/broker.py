@@ -6,7 +6,7 @@ from itertools import count
 import msgspec
 import trio
 
-from chatd.broker import Broker, Draft, Published, Refused
+from chatd.broker import Broker, Draft, Published, Refused, Routed
 from chatd.broker.memory import MemoryBroker
 from chatd.config import NAMESPACES, Config, Namespace
 from chatd.counters import Latency
@@ -61,11 +61,11 @@ class Desk:
     def __init__(self) -> None:
         self.broker: Broker
         self.delivered: list[StoredMessage] = []
-        self.drafts: list[Draft] = []
+        self.drafts: list[Routed] = []
         self.in_use: set[ChannelName] = set()
         self._came = trio.Event()
 
-    def deliver(self, messages: Sequence[tuple[StoredMessage, Draft]]) -> None:
+    def deliver(self, messages: Sequence[tuple[StoredMessage, Routed]]) -> None:
         """Take messages, as the router does."""
         for message, taken in messages:
             self.delivered.append(message)
