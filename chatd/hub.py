@@ -87,6 +87,8 @@ class Hub:
         self.settings = settings
         self.counters = counters
         self.observer: Observer | None = None
+        self.on_used: list[Callable[[ChannelName, bool], None]] = []
+        """Called when a channel gets its first reader here (True), and when it loses its last one (False)."""
         self.sessions: dict[str, Session] = {}
         self.users: dict[UserId, User] = {}
         self.channels: dict[ChannelName, Channel] = {}
@@ -179,11 +181,15 @@ class Hub:
             channel = self.channels[name] = Channel(name, namespace)
         if channel.pending or channel.slices:
             self._send_now(channel)  # it belongs to those who were here before
+        is_first = not channel
         channel.add(session)
         if session.subscriptions is None:
             session.subscriptions = {}
         session.subscriptions[name] = channel
         self._subscriptions += 1
+        if is_first:
+            for tell in self.on_used:
+                tell(name, True)
         if self.observer is not None and session.user is not None and namespace.presence != "none":
             self.observer.channel_entered(name, session.user.name)
 
@@ -196,6 +202,9 @@ class Hub:
         self._subscriptions -= 1
         if not channel and not channel.pending:
             self.channels.pop(name, None)
+        if not channel:
+            for tell in self.on_used:
+                tell(name, False)
         if self.observer is not None and session.user is not None and channel.namespace.presence != "none":
             self.observer.channel_left(name, session.user.name)
         return True

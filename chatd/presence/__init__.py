@@ -3,7 +3,7 @@
 Trackers: `chatd.presence.tracker` for one node alone, `chatd.cluster.presence` for many that share a Redis.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -30,6 +30,9 @@ class Tracker(Protocol):
     `states` and `readers` answered, with every event since laid over it, is what they would answer now. Plain methods
     return at once.
     """
+
+    on_departed: list[Callable[[UserState], None]]
+    """Called with each departure: once, on one of the nodes that share presence. Must return at once."""
 
     def session_opened(self, user: UserId, session_id: str) -> None:
         """Note that a session of this user was connected."""

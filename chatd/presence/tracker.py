@@ -58,6 +58,7 @@ class PresenceTracker:
         self._state = PresenceState(config.grace_seconds, config.remembered_users)
         self._occupancy = Occupancy(namespaces, config.list_users)
         self._unsaved: dict[UserId, int] = {}
+        self.on_departed: list[Callable[[UserState], None]] = []
         self._store_fails = False
 
     def reload(self, config: Presence, namespaces: Mapping[str, Namespace]) -> None:
@@ -143,6 +144,8 @@ class PresenceTracker:
         while changes := self._state.expire(self._now(), _SLICE):
             for change in changes:
                 self._publish(_changed(change))
+                for tell in self.on_departed:
+                    tell(change)
             await trio.lowlevel.checkpoint()
 
     async def _tell_channels(self) -> None:

@@ -58,13 +58,13 @@ class Telling:
             self._gatherer.tell(happened, _SIZE_OF_EVENT)
 
     def tapped(self, deliver: Deliver) -> Deliver:
-        """Return what delivers messages and tells them too; `deliver` itself if nobody wants messages."""
-        if not (self._published or self._removed):
+        """Return what delivers messages and tells those that this node gave their places; what others did, they tell."""
+        if not self._wanted & {"message.published", "moderation.removed"}:
             return deliver
 
         def deliver_and_tell(placed: Sequence[tuple[StoredMessage, Routed]]) -> None:
             deliver(placed)
-            self.placed([message for message, _ in placed])
+            self.placed([message for message, routed in placed if isinstance(routed, Draft)])
 
         return deliver_and_tell
 
