@@ -16,7 +16,7 @@ next tick in any case. A reader may thus be told `joined` of somebody who is on 
 What a snapshot and all later events say together is, after each tick, what a new snapshot says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from chatd.config import Namespace
@@ -29,16 +29,22 @@ OccupancyEvent = Joined | Left | Count
 class _Room:
     """The users in one channel, and what changed since the last tick."""
 
-    __slots__ = ("asked", "asked_for", "changed", "counted", "is_listed", "lists", "users")
+    __slots__ = ("asked", "asked_for", "changed", "counted", "is_listed", "lists", "others", "users")
 
     def __init__(self, lists: bool) -> None:
         self.lists = lists  # the namespace's presence is "list"
         self.is_listed = lists  # every reader has a list: they were told so at the last tick, or got it since
         self.counted = 0  # how many users there were at the last tick
         self.users: dict[UserId, int] = {}  # how many sessions each has here
+        self.others = 0  # users whose names are not known here
         self.changed: dict[UserId, bool] = {}  # whether they were here at the last tick or snapshot; only if listed
         self.asked = False  # a snapshot was taken since the last tick
         self.asked_for: dict[UserId, None] = {}  # who had changed when it was taken
+
+    @property
+    def size(self) -> int:
+        """How many users there are."""
+        return len(self.users) + self.others
 
 
 class Occupancy:
@@ -59,12 +65,9 @@ class Occupancy:
 
     def enter(self, channel: ChannelName, user: UserId) -> None:
         """Note that a session of this user subscribed; each one needs its own `leave`."""
-        room = self._rooms.get(channel)
+        room = self._rooms.get(channel) or self._room(channel)
         if room is None:
-            mode = self._modes.get(channel.partition(":")[0], "none")
-            if mode == "none":
-                return
-            room = self._rooms[channel] = _Room(mode == "list")
+            return
         sessions = room.users.get(user, 0)
         room.users[user] = sessions + 1
         if not sessions:
@@ -82,13 +85,44 @@ class Occupancy:
             del room.users[user]
             self._change(channel, room, user, was_here=True)
 
+    def set_count(self, channel: ChannelName, count: int) -> None:
+        """Note how many users there are, whose names are not known here: there are too many, or it only counts."""
+        room = self._room(channel)
+        if room is None or (room.others == count and not room.users):
+            return
+        room.users.clear()
+        room.changed.clear()
+        room.others = count
+        room.is_listed = False
+        self._dirty[channel] = room
+
+    def set_users(self, channel: ChannelName, users: Collection[UserId]) -> None:
+        """Note who is there, all of them; each with one session."""
+        room = self._room(channel)
+        if room is None:
+            return
+        room.others = 0
+        self._dirty[channel] = room
+        here = set(users)
+        for user in [user for user in room.users if user not in here]:
+            room.users[user] = 1
+            self.leave(channel, user)
+        for user in users:
+            if user not in room.users:
+                self.enter(channel, user)
+
+    def forget(self, channel: ChannelName) -> None:
+        """Forget a channel that nobody reads here any more, without telling anything."""
+        self._rooms.pop(channel, None)
+        self._dirty.pop(channel, None)
+
     def count(self, channel: ChannelName) -> int:
         """Return how many users are in the channel."""
         room = self._rooms.get(channel)
         if room is None:
             return 0
         self._note_snapshot(channel, room)
-        return len(room.users)
+        return room.size
 
     def users(self, channel: ChannelName) -> list[UserId] | None:
         """Return who is in the channel; None if it only counts, or has too many users for a list."""
@@ -97,7 +131,7 @@ class Occupancy:
             return [] if self._modes.get(channel.partition(":")[0]) == "list" else None
         if not room.lists:
             return None
-        if len(room.users) > self._list_users:
+        if room.others or room.size > self._list_users:
             # Whoever asked has no list to lay names over, so the next thing told must be a count.
             room.is_listed = False
             self._dirty[channel] = room
@@ -109,20 +143,29 @@ class Occupancy:
         """Return what the readers of each changed channel are to be told, and begin a new difference."""
         events: list[OccupancyEvent] = []
         for channel, room in self._dirty.items():
-            listable = room.lists and len(room.users) <= self._list_users
+            listable = room.lists and not room.others and room.size <= self._list_users
             if room.is_listed and listable:
                 _tell_users(events, channel, room)
-            elif room.is_listed != listable or room.asked or len(room.users) != room.counted:
-                events.append(Count(channel=channel, count=len(room.users)))
+            elif room.is_listed != listable or room.asked or room.size != room.counted:
+                events.append(Count(channel=channel, count=room.size))
             room.is_listed = listable
-            room.counted = len(room.users)
+            room.counted = room.size
             room.changed.clear()
             room.asked_for.clear()
             room.asked = False
-            if not room.users:
+            if not room.size:
                 del self._rooms[channel]
         self._dirty.clear()
         return events
+
+    def _room(self, channel: ChannelName) -> _Room | None:
+        """Return the channel's room, made now if there is none; None if its namespace shows nobody."""
+        room = self._rooms.get(channel)
+        if room is None:
+            mode = self._modes.get(channel.partition(":")[0], "none")
+            if mode != "none":
+                room = self._rooms[channel] = _Room(mode == "list")
+        return room
 
     def _change(self, channel: ChannelName, room: _Room, user: UserId, *, was_here: bool) -> None:
         self._dirty[channel] = room
