@@ -39,6 +39,7 @@ DELETE FROM jobs WHERE id IN (SELECT value ->> 0 FROM json_each(:jobs)) AND stat
     AND (id, attempts) IN (SELECT value ->> 0, value ->> 1 FROM json_each(:jobs))
 """
 _DEAD = f"SELECT {_COLUMNS} FROM jobs WHERE queue = ? AND state = 3 AND id > ? ORDER BY id LIMIT ?"
+_PENDING = f"SELECT {_COLUMNS} FROM jobs WHERE queue = ? AND state < 3 AND id > ? ORDER BY id LIMIT ?"
 _FORGET_DEAD = """
 DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE queue = ? AND state = 3 ORDER BY id DESC LIMIT -1 OFFSET ?)
 """
@@ -118,8 +119,17 @@ def bury(connection: sqlite3.Connection, job: Job, error: str, bound: int) -> No
 
 def dead(connection: sqlite3.Connection, queue: str, after: str | None, limit: int) -> list[Job]:
     """Read dead jobs, in the order in which they were put."""
+    return _page(connection, _DEAD, queue, after, limit)
+
+
+def pending(connection: sqlite3.Connection, queue: str, after: str | None, limit: int) -> list[Job]:
+    """Read jobs that are not dead, in the order in which they were put."""
+    return _page(connection, _PENDING, queue, after, limit)
+
+
+def _page(connection: sqlite3.Connection, select: str, queue: str, after: str | None, limit: int) -> list[Job]:
     start = 0 if after is None else next(_numbers([after]), _LAST_ID)
-    return [_job(row) for row in connection.execute(_DEAD, (queue, start, limit)).fetchall()]
+    return [_job(row) for row in connection.execute(select, (queue, start, limit)).fetchall()]
 
 
 def replay(connection: sqlite3.Connection, queue: str, job_ids: Sequence[str], now: int) -> int:

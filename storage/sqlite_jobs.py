@@ -46,6 +46,10 @@ class SqliteJobs:
         """Return a page of dead jobs."""
         return await self._readers.run(lambda db: rows.dead(db, queue, after, limit))
 
+    async def pending(self, queue: str, *, after: str | None = None, limit: int) -> list[Job]:
+        """Return a page of jobs that are not dead."""
+        return await self._readers.run(lambda db: rows.pending(db, queue, after, limit))
+
     async def replay(self, queue: str, job_ids: Sequence[str], *, now: int) -> int:
         """Let dead jobs be claimed again."""
         copy = list(job_ids)

@@ -212,6 +212,18 @@ class FailureContract:
         assert names(await jobs.dead(MAIL, after=first[-1].job_id, limit=3)) == ["3", "4"]
         assert await jobs.dead(CALLS, limit=3) == []
 
+    async def test_jobs_that_are_not_dead_are_listed_in_pages_in_the_order_of_putting(self, jobs: JobQueue) -> None:
+        for name in "abcde":
+            await jobs.put([job(name, due=900 - ord(name), lane="one" if name in "de" else "")], now=0)
+        await jobs.put([job("other", queue=CALLS)], now=0)
+        for claimed in await jobs.claim(MAIL, now=900, lease_ms=100, limit=10):
+            if claimed.body == b"b":
+                await jobs.bury(claimed, error="no")
+        first = await jobs.pending(MAIL, limit=3)
+        assert names(first) == ["a", "c", "d"]
+        assert names(await jobs.pending(MAIL, after=first[-1].job_id, limit=3)) == ["e"]
+        assert await jobs.pending(MAIL, after="no id", limit=3) == []
+
     async def test_dead_jobs_are_replayed_as_if_they_were_new(self, jobs: JobQueue) -> None:
         await put(jobs, job("a", key="k"), job("b"), job("c"))
         for held in await claim(jobs):
