@@ -163,7 +163,7 @@ class Auth(Section, frozen=True, kw_only=True):
 class Broker(Section, frozen=True, kw_only=True):
     """What numbers messages and sends them out."""
 
-    kind: Literal["memory"] = "memory"
+    kind: Literal["memory", "redis"] = "memory"
     open_channels: Count = 200_000
     idle_seconds: Seconds = 300.0
     recent_messages: Count = 200
@@ -173,6 +173,14 @@ class Broker(Section, frozen=True, kw_only=True):
     save_rows_per_second: Count = 1000
     fanout_slice: Count = 1000
     publish_seconds: Seconds = 10.0
+    dedupe_seconds: Count = 600
+    forget_seconds: Annotated[int, Meta(ge=60, le=_MOST)] = 86_400
+    linger_seconds: Seconds = 15.0
+    leftover_seconds: Seconds = 5.0
+    leftover_rows: Count = 500
+    settle_seconds: Pause = 2.0
+    hole_seconds: Seconds = 0.1
+    held_messages: Count = 10_000
 
 
 class RedisTls(Section, frozen=True, kw_only=True):
