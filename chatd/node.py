@@ -1,5 +1,6 @@
 """Every part of one node, built and joined. What is made here is passed down; there are no globals."""
 
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -35,8 +36,10 @@ from chatd.rights import Directory
 from chatd.router import Router
 from chatd.settings import Settings
 from chatd.tls import server_context
+from chatd.webhooks.service import Webhooks
 from protocol.names import Epoch
 from storage import Store
+from storage.jobs import JobQueue
 
 # Random bytes of a session's id, an epoch, a key of chatd's own: long enough never to meet twice, short on the wire.
 _SESSION_BYTES = 12
@@ -56,6 +59,7 @@ class Node:
     broker: MemoryBroker
     tracker: Tracker
     reads: ReadMarks
+    webhooks: Webhooks
     tokens: Tokens
     accounts: Accounts
     http: HttpServer
@@ -63,7 +67,9 @@ class Node:
     leaving: str | None = None  # why nobody new should come
 
 
-def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], float] = time.time) -> Node:
+def build_node(
+    config: Config, secret: bytes, store: Store, jobs: JobQueue, clock: Callable[[], float] = time.time
+) -> Node:
     """Make a node; nothing runs yet.
 
     Raises:
@@ -90,11 +96,12 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
     router = Router(hub, Drafting(directory, groups), counters)
     reading = Reading(hub, groups, tracker)
     reads = ReadMarks(store, groups, config.reads, clock, hub.deliver_to)
+    webhooks = Webhooks(config, jobs, store, os.environ, clock=clock)
     broker = MemoryBroker(
         store,
         settings,
         lambda channel: directory.find(channel).namespace,
-        router.deliver,
+        webhooks.telling.tapped(router.deliver),
         hub.channels.__contains__,
         clock,
         lambda: Epoch(secrets.token_urlsafe(_EPOCH_BYTES)),
@@ -105,6 +112,7 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
     tokens = Tokens(secret, config.auth, clock, open_issuer(config.auth, clock))
     accounts = Accounts(store, tokens, RefreshTokens(secret), config.auth, clock)
     accounts.on_revoked.append(hub.revoke)
+    webhooks.join(settings, hub, tracker, accounts)
     greeting = Greeting(hub, tokens, reading, directory, clock)
     handlers = Handlers(hub, router, greeting, reading, reads, groups, directory, tracker)
 
@@ -130,7 +138,9 @@ def build_node(config: Config, secret: bytes, store: Store, clock: Callable[[], 
         server_context(config.server.tls),
         lambda: secrets.token_urlsafe(_SESSION_BYTES),
     )
-    node = Node(settings, counters, hub, poller, keepalive, broker, tracker, reads, tokens, accounts, http, listener)
+    node = Node(
+        settings, counters, hub, poller, keepalive, broker, tracker, reads, webhooks, tokens, accounts, http, listener
+    )
     return node
 
 

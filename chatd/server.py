@@ -50,10 +50,11 @@ async def serve(config: Config, load_config: LoadConfig, on_ready: OnReady) -> N
         jobs_dead=config.jobs.dead,
     )
     async with open_sqlite(var / store.path, sqlite) as opened:
-        node = build_node(config, secret, opened)
+        node = build_node(config, secret, opened, opened.jobs)
         node.settings.on_replaced.append(lambda new: logs.configure(new.log))
         await node.broker.start()
         await node.accounts.start()
+        await node.webhooks.start()
         addresses = node.listener.bind()
         async with trio.open_nursery() as services:
             for service in (
@@ -62,6 +63,7 @@ async def serve(config: Config, load_config: LoadConfig, on_ready: OnReady) -> N
                 node.broker.run,
                 node.tracker.run,
                 node.reads.run,
+                node.webhooks.run,
                 node.keepalive.run,
                 partial(watch_lag, node.counters.lag),
                 partial(retention_loop, opened, lambda: node.settings.config, now=time.time),

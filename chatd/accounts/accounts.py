@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from chatd.accounts.devices import Devices, Grant, Revoked
+from chatd.accounts.devices import DeviceRevoked, Devices, Grant, Revoked
 from chatd.accounts.errors import AccountError
 from chatd.accounts.login_guard import LoginGuard
 from chatd.accounts.names import GUEST_PREFIX, new_name, normal_name
@@ -46,11 +46,17 @@ class Accounts:
         self._passwords = Passwords(config)
         self._guard = LoginGuard(config)
         self._devices = Devices(store, tokens, refresh_tokens, config, clock, random_bytes)
+        self.on_suspended: list[Callable[[UserId], None]] = []
 
     @property
     def on_revoked(self) -> list[Revoked]:
         """What is called, at once, when a device is revoked or logged out."""
         return self._devices.on_revoked
+
+    @property
+    def on_device_revoked(self) -> list[DeviceRevoked]:
+        """What is called with a revoked device and its user; nothing hangs on it."""
+        return self._devices.on_device_revoked
 
     async def start(self) -> None:
         """Load what must be known before the first token is verified."""
@@ -67,17 +73,23 @@ class Accounts:
         if not self._config.registration or self._config.key_file or self._config.jwks_url:
             raise AccountError(ErrorCode.FORBIDDEN, "accounts cannot be registered here")
         _check_title(title)
+        return await self._devices.open(await self.create(name, password), title)
+
+    async def create(self, name: str, password: str | None) -> UserRecord:
+        """Make an account, for somebody who may whatever the configuration says. Without a password it has no login.
+
+        Refused with NAME_TAKEN, BAD_REQUEST (name or password).
+        """
         user = new_name(name)
         if await self._store.user(user) is not None:
             raise AccountError(ErrorCode.NAME_TAKEN, "the name is taken")
-        record = UserRecord(
-            user=user, password_hash=await self._passwords.hash(password), created_at=int(self._clock() * 1000)
-        )
+        password_hash = None if password is None else await self._passwords.hash(password)
+        record = UserRecord(user=user, password_hash=password_hash, created_at=int(self._clock() * 1000))
         try:
             await self._store.add_user(record)
         except AlreadyExists as error:
             raise AccountError(ErrorCode.NAME_TAKEN, "the name is taken") from error
-        return await self._devices.open(record, title)
+        return record
 
     async def login(self, name: str, password: str, address: str, title: str = "") -> Grant:
         """Open a new device for the owner of the password.
@@ -90,9 +102,10 @@ class Accounts:
         if user.is_suspended:
             raise AccountError(ErrorCode.REVOKED, "the account is suspended")
         grant = await self._devices.open(user, title)
-        # The password may have been changed since it was checked; its change does not know of this device then.
+        # The password may have been changed since it was checked, or the account suspended; who did it does not know
+        # of this device then.
         after = await self._store.user(user.user)
-        if after is None or after.password_hash != user.password_hash:
+        if after is None or after.is_suspended or after.password_hash != user.password_hash:
             await self._devices.revoke(grant.device)
             raise AccountError(ErrorCode.WRONG_CREDENTIALS, "name or password is wrong")
         return grant
@@ -131,9 +144,10 @@ class Accounts:
 
     async def change_password(self, principal: Principal, old: str, new: str, address: str) -> None:
         """Set a new password and revoke every device but this one."""
-        user = await self._check_password(principal.user, old, address)
-        changed = msgspec.structs.replace(user, password_hash=await self._passwords.hash(new))
-        await self._store.put_user(changed)
+        await self._check_password(principal.user, old, address)
+        password_hash = await self._passwords.hash(new)
+        user = await self.user(principal.user)  # hashing took a while: it may be suspended by now
+        await self._store.put_user(msgspec.structs.replace(user, password_hash=password_hash))
         for device in await self._store.devices(user.user):
             if device.device != principal.device:
                 await self._devices.revoke(device.device)
@@ -149,6 +163,32 @@ class Accounts:
         record = await self._store.device(device) if is_user_id(device) else None
         if record is None or record.user != principal.user or not await self._devices.revoke(device):
             raise AccountError(ErrorCode.NOT_FOUND, "you have no such device")
+
+    async def revoke_all(self, user: str) -> int:
+        """Revoke every device of a user, for somebody who may; return how many there were."""
+        devices = await self._store.devices(UserId(user)) if is_user_id(user) else []
+        return [await self._devices.revoke(device.device) for device in devices].count(True)
+
+    async def revoke_device(self, user: str, device: str) -> None:
+        """Revoke one device of a user, for somebody who may, or refuse with NOT_FOUND."""
+        record = await self._store.device(DeviceId(device)) if is_user_id(device) else None
+        if record is None or record.user != user or not await self._devices.revoke(record.device):
+            raise AccountError(ErrorCode.NOT_FOUND, "the user has no such device")
+
+    async def suspend(self, user: str) -> UserRecord:
+        """Let an account in no more, and revoke its devices; refuse with UNKNOWN_USER."""
+        record = msgspec.structs.replace(await self.user(user), is_suspended=True)
+        await self._store.put_user(record)  # before the devices go: none is opened after this
+        await self.revoke_all(record.user)
+        for tell in self.on_suspended:
+            tell(record.user)
+        return record
+
+    async def unsuspend(self, user: str) -> UserRecord:
+        """Let an account in again; refuse with UNKNOWN_USER."""
+        record = msgspec.structs.replace(await self.user(user), is_suspended=False)
+        await self._store.put_user(record)
+        return record
 
     async def _check_password(self, name: str, password: str, address: str) -> UserRecord:
         user_id = normal_name(name)

@@ -20,6 +20,7 @@ RETRY_MILLISECONDS = 30_000
 """A client whose refresh got no answer may repeat it for this long: the time after which clients give up waiting."""
 
 Revoked = Callable[[DeviceId], None]
+DeviceRevoked = Callable[[UserId, DeviceId], None]
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -51,6 +52,7 @@ class Devices:
         self._clock = clock
         self._random_bytes = random_bytes
         self.on_revoked: list[Revoked] = []
+        self.on_device_revoked: list[DeviceRevoked] = []
 
     async def start(self) -> None:
         """Remember the devices that were revoked so lately that their access tokens may still be valid."""
@@ -114,7 +116,15 @@ class Devices:
             self._tokens.revoke(device)
             for call in self.on_revoked:
                 call(device)
+            await self._tell_revoked(device)
         return revoked
+
+    async def _tell_revoked(self, device: DeviceId) -> None:
+        """Tell whose device it was, if anybody wants to know."""
+        record = await self._store.device(device) if self.on_device_revoked else None
+        if record is not None:
+            for tell in self.on_device_revoked:
+                tell(record.user, device)
 
     async def _find(self, shown: RefreshToken) -> tuple[DeviceRecord, UserRecord]:
         record = await self._store.device(shown.device)

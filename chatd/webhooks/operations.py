@@ -1,7 +1,7 @@
-"""What an operator or a backend may ask of webhooks: who gets them, what was given up, send it again, try an endpoint.
+"""What an operator may ask of webhooks: who gets them, what was given up, to send it again, to try an endpoint.
 
-Used by `chatd webhooks` and by the server API. All but `test` only change the queue and the store, so that a command can
-do it beside a running node.
+Used by `chatd webhooks` and by the server API. All but `test` only change the queue and the store, so that a
+command can do it beside a running node.
 """
 
 from collections.abc import Callable, Mapping, Sequence

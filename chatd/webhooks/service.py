@@ -10,11 +10,14 @@ from contextlib import suppress
 import structlog
 import trio
 
+from chatd.accounts.accounts import Accounts
 from chatd.config import Config, ConfigError
 from chatd.counters import Latency
-from chatd.hub import Hub, Observer
+from chatd.hub import Hub
 from chatd.outbound.backend import Resolve, resolve
 from chatd.outbound.client import Client
+from chatd.presence import Tracker
+from chatd.settings import Settings
 from chatd.webhooks.courier import Courier
 from chatd.webhooks.departures import Departing, Departures, SharedDepartures
 from chatd.webhooks.gatherer import Gatherer
@@ -87,9 +90,17 @@ class Webhooks:
             )
         self.operations = WebhookOperations(config.webhooks, self.couriers, jobs, store, clock, new_id)
 
-    def observer(self, inner: Observer, hub: Hub) -> WebhookObserver:
-        """Return what the hub is to tell instead of `inner`."""
-        return WebhookObserver(inner, hub, self.telling)
+    def join(self, settings: Settings, hub: Hub, tracker: Tracker, accounts: Accounts) -> None:
+        """Let the parts of the node tell what happens; without endpoints they are left as they are."""
+        if not self.couriers:
+            return
+        observer = WebhookObserver(tracker, hub, self.telling)
+        hub.observer = observer
+        hub.on_used.append(observer.channel_used)
+        tracker.on_departed.append(self.telling.departed)
+        accounts.on_device_revoked.append(self.telling.revoked)
+        accounts.on_suspended.append(self.telling.suspended)
+        settings.on_replaced.append(self.reload)
 
     def reload(self, config: Config) -> None:
         """Take over other namespaces, and read the secrets again: a rotation needs no restart."""
@@ -107,6 +118,8 @@ class Webhooks:
 
     async def run(self) -> None:
         """Gather and deliver, until cancelled. What is in the queue stays there."""
+        if not self.couriers:
+            return
         async with trio.open_nursery() as nursery:
             for courier in self.couriers.values():
                 nursery.start_soon(courier.run)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from chatd.broker import Deliver, Routed
+from chatd.broker import Deliver, Draft, Routed
 from chatd.config import Config, EventType
 from chatd.groups import MEMBERS_KIND
 from chatd.webhooks.departures import Departing
@@ -58,7 +58,7 @@ class Telling:
             self._gatherer.tell(happened, _SIZE_OF_EVENT)
 
     def tapped(self, deliver: Deliver) -> Deliver:
-        """Return what delivers messages and tells those that this node gave their places; what others did, they tell."""
+        """Return what delivers messages, and tells those of them that this node gave their places."""
         if not self._wanted & {"message.published", "moderation.removed"}:
             return deliver
 

@@ -170,11 +170,20 @@ class Rig:
 async def running_node(folder: Path, config: Config | None = None) -> AsyncIterator[Rig]:
     """Run a node on a database in this folder; leave it as a clean shutdown does."""
     async with open_sqlite(folder / "chatd.sqlite3") as store:
-        node = build_node(config or Config(), SECRET, store)
+        node = build_node(config or Config(), SECRET, store, store.jobs)
         await node.broker.start()
         await node.accounts.start()
+        await node.webhooks.start()
         async with trio.open_nursery() as nursery:
-            for service in (node.poller.run, node.hub.run, node.broker.run, node.tracker.run, node.reads.run, node.keepalive.run):
+            for service in (
+                node.poller.run,
+                node.hub.run,
+                node.broker.run,
+                node.tracker.run,
+                node.reads.run,
+                node.webhooks.run,
+                node.keepalive.run,
+            ):
                 nursery.start_soon(service)
             running = Rig(node, store, nursery)
             try:
