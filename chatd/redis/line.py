@@ -39,6 +39,7 @@ class Line:
         self.error: RedisError | None = None  # why it is not connected
         self.on_connected: Callable[[Line], None] = lambda _: None
         self.on_failed: Callable[[Line], None] = lambda _: None
+        self.on_answers: Callable[[], None] = lambda: None  # after all callbacks of one read
         self._dialer = dialer
         self._config = config
         self._random = random
@@ -112,6 +113,7 @@ class Line:
             self.error = lost
             for done in waiting:
                 _call(done, lost)
+            _call_safely(self.on_answers)
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
         _log.warning("connection to redis lost", server=str(self.address), reason=reason, open_commands=len(waiting))
@@ -130,6 +132,7 @@ class Line:
             while (answer := reader.gets()) is not False:
                 self._answers += 1
                 _call(waiting.popleft(), answer)
+            _call_safely(self.on_answers)
 
     async def _write_loop(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
         """Write what each turn brings."""
@@ -171,3 +174,10 @@ def _call(done: Done, answer: object) -> None:
         done(answer)
     except Exception:
         _log.exception("an answer of redis could not be taken")
+
+
+def _call_safely(callback: Callable[[], None]) -> None:
+    try:
+        callback()
+    except Exception:
+        _log.exception("answers of redis could not be taken")

@@ -28,6 +28,10 @@ class Script:
         """Return the command that runs it and lets the server know it."""
         return pack(("EVAL", self.text, self.keys, *arguments))
 
+    def load_command(self) -> bytes:
+        """Return the command that only lets the server know it."""
+        return pack(("SCRIPT", "LOAD", self.text))
+
 
 def is_unknown_script(reply: object) -> bool:
     """Tell whether the server answered that it does not know the script: it was restarted, or flushed."""

@@ -12,6 +12,7 @@ sent one knows whether it may be sent again.
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,8 @@ class Servers:
         self.shards = Shards(config.prefix, config.shards)
         self.on_batch: list[Callable[[], None]] = []
         """Called after each read of pub/sub messages, when all of them were handed to their listeners."""
+        self.on_answers: list[Callable[[], None]] = []
+        """Called after each read of answers, when all of them were handed to their callbacks."""
         self.on_connected: list[Callable[[Line], None]] = []
         """Called whenever a line is up again; `Line.run_id` tells whether the server's process is another one."""
         self._chance = chance
@@ -63,6 +66,7 @@ class Servers:
         self._by_address: dict[Address, tuple[Line, Subscriber, trio.CancelScope]] = {}
         self._subscribers: list[Subscriber] = []  # by shard
         self._listeners: dict[bytes, tuple[int, Listener]] = {}
+        self._scripts: list[Script] = []
         self._nursery: trio.Nursery | None = None
         self._refresh = trio.Event()
         self._up = trio.Event()  # replaced whenever some line comes up
@@ -135,6 +139,7 @@ class Servers:
         subscriber = Subscriber(address, self._dialer, self.config, self._chance)
         scope = trio.CancelScope()
         line.on_connected = self._connected
+        line.on_answers = self._answered
         line.on_failed = lambda _: self.look_again()
         subscriber.on_failed = self.look_again
         subscriber.on_batch = self._batch
@@ -150,10 +155,16 @@ class Servers:
 
     def _connected(self, line: Line) -> None:
         self._reconnects += 1
+        for script in self._scripts:
+            line.send(script.load_command(), _ignore)
         for callback in self.on_connected:
             callback(line)
         up, self._up = self._up, trio.Event()
         up.set()
+
+    def _answered(self) -> None:
+        for callback in self.on_answers:
+            callback()
 
     def _batch(self) -> None:
         for callback in self.on_batch:
@@ -208,6 +219,19 @@ class Servers:
                 raise
         return await self._ask(line, script.whole_command(arguments))
 
+    def load(self, *scripts: Script) -> None:
+        """Let every server know these scripts, now and whenever it is connected again."""
+        self._scripts += scripts
+        for line in self.lines():
+            if line.is_up:
+                for script in scripts:
+                    line.send(script.load_command(), _ignore)
+
+    def load_again(self, shard: int, script: Script) -> None:
+        """Let the shard's server know a script that it has forgotten."""
+        with suppress(RedisUnavailable):
+            self._lines[shard].send(script.load_command(), _ignore)
+
     async def _ask(self, line: Line, command: bytes) -> Any:
         answered = trio.Event()
         answer: Any = None
@@ -250,3 +274,7 @@ class Servers:
             pubsub_channels=len(self._listeners),
             pubsub_messages=sum(subscriber.messages for _, subscriber, _ in self._by_address.values()),
         )
+
+
+def _ignore(_: object) -> None:
+    """Take the answer to what shows later whether it worked."""
