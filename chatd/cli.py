@@ -12,6 +12,7 @@ _COMMANDS = {
     "token": ("chatd.commands.token", "Make an access token, for developing."),
     "config": ("chatd.commands.config", "Check and show the configuration."),
     "db": ("chatd.commands.db", "Look after the database: migrate, status, check, backup."),
+    "doctor": ("chatd.commands.doctor", "Check what chatd needs, and say what to do about it."),
     "bench": ("bench.cli", "Measure a server under load."),
 }
 
