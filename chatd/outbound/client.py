@@ -8,7 +8,6 @@ import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import cache
-from types import TracebackType
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -59,12 +58,8 @@ class Client:
             network_backend=GuardedBackend(allow_private=allow_private, resolver=resolver),
         )
 
-    async def __aenter__(self) -> "Client":
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def aclose(self) -> None:
+        """Close all connections."""
         with trio.CancelScope(shield=True):
             await self._pool.aclose()
 

@@ -71,17 +71,24 @@ class Courier:
     async def run(self) -> None:
         """Deliver until cancelled. What is under way then goes back into the queue."""
         await self._remember_gone()
-        async with self._client, trio.open_nursery() as nursery:
-            while True:
-                self._wake = trio.Event()
-                if self.route.is_gone:
-                    await self._stay_gone()
-                elif self._busy < self.endpoint.concurrency:
-                    for job in await self._claim():
-                        self._busy += 1
-                        nursery.start_soon(self._take, job)
-                with trio.move_on_after(self._config.poll_seconds):
-                    await self._wake.wait()
+        try:
+            async with trio.open_nursery() as nursery:
+                while True:
+                    self._wake = trio.Event()
+                    await self._look(nursery)
+                    with trio.move_on_after(self._config.poll_seconds):
+                        await self._wake.wait()
+        finally:
+            await self._client.aclose()
+
+    async def _look(self, nursery: trio.Nursery) -> None:
+        """Begin what may begin now."""
+        if self.route.is_gone:
+            await self._stay_gone()
+        elif self._busy < self.endpoint.concurrency:
+            for job in await self._claim():
+                self._busy += 1
+                nursery.start_soon(self._take, job)
 
     async def post(self, message_id: str, body: bytes) -> Attempt:
         """Make one signed request."""
