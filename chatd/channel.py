@@ -7,9 +7,10 @@ there are readers: what one turn brought a channel is one write for each of them
 from collections import deque
 from collections.abc import Sequence
 
+from chatd.batch import Batch
 from chatd.config import Namespace
 from chatd.event import MessageFrames
-from chatd.session import Session
+from chatd.session import Session, send_to
 from protocol.format import Format
 from protocol.messages import Event
 from protocol.names import ChannelName
@@ -65,11 +66,12 @@ class Channel:
         return pending[-1:] if self.namespace.conflate else pending
 
 
-def send_out(channel: Channel, events: list[Outgoing], format_: Format, readers: Sequence[Session]) -> int:
+def send_out(
+    channel: Channel, events: list[Outgoing], format_: Format, readers: Sequence[Session], batch: Batch
+) -> int:
     """Send events to readers of one format; return how many bytes that is for all of them together.
 
-    Never waits; a reader that cannot take them queues them or is cut off. This is the hot path: one iteration of
-    `_send_to_all` is one delivery.
+    Never waits; a reader that cannot take them queues them or is cut off.
     """
     frames = [
         channel.frames.frame(event, format_) if isinstance(event, StoredMessage) else format_.frame(event)
@@ -79,38 +81,27 @@ def send_out(channel: Channel, events: list[Outgoing], format_: Format, readers:
     if channel.namespace.conflate:
         [(_, origin)] = events  # `take` has left the newest one
         others = [reader for reader in readers if reader.id != origin] if origin else readers
-        _send_newest(channel.name, data, others)
+        _send_newest(channel.name, data, others, batch)
         return len(data) * len(others)
     origins = {origin for _, origin in events if origin}
     if not origins:
-        return _send_to_all(data, readers)
-    sent = _send_to_all(data, [reader for reader in readers if reader.id not in origins])
+        batch.send_same(data, readers)
+        return len(data) * len(readers)
+    others = [reader for reader in readers if reader.id not in origins]
+    batch.send_same(data, others)
+    sent = len(data) * len(others)
     for reader in readers:
         if reader.id in origins:
             own = b"".join(data for data, (_, origin) in zip(frames, events, strict=True) if origin != reader.id)
             if own:
-                sent += _send_to_all(own, (reader,))
+                send_to(reader, own)
+                sent += len(own)
     return sent
 
 
-def _send_to_all(data: bytes, readers: Sequence[Session]) -> int:
-    size = len(data)
-    for reader in readers:
-        try:
-            sent = reader.send(data)
-        except BlockingIOError:
-            reader.start_queue(data, 0)
-        except OSError:
-            reader.lose()
-        else:
-            if sent != size:
-                reader.start_queue(data, sent)
-    return size * len(readers)
-
-
-def _send_newest(topic: str, data: bytes, readers: Sequence[Session]) -> None:
+def _send_newest(topic: str, data: bytes, readers: Sequence[Session], batch: Batch) -> None:
+    quick = [reader for reader in readers if not reader.outbox_bytes]
     for reader in readers:
         if reader.outbox_bytes:
             reader.queue_newest(data, topic)
-        else:
-            _send_to_all(data, (reader,))
+    batch.send_same(data, quick)

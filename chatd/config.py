@@ -80,6 +80,7 @@ class Server(Section, frozen=True, kw_only=True):
     proxy_protocol: bool = False
     drain_seconds: Pause = 10.0
     shutdown_seconds: Seconds = 25.0
+    io_uring: bool = True
     tls: Tls = Tls()
 
 

@@ -17,11 +17,13 @@ import trio
 from trio.lowlevel import Abort, Task
 
 from chatd.accounts.principal import Principal
+from chatd.batch import Batch
 from chatd.channel import Channel, Outgoing, send_out
 from chatd.config import Namespace
 from chatd.counters import Counters, HubStatistics
 from chatd.event import frame
 from chatd.limits import TokenBucket
+from chatd.ring import open_ring
 from chatd.session import Session, State
 from chatd.settings import Settings
 from protocol.codes import CloseCode
@@ -101,6 +103,7 @@ class Hub:
         self._large: deque[Channel] = deque()
         self._task: Task | None = None
         self._turn_end = TurnEnd(self)
+        self._batch = Batch()
         self._slice = settings.config.broker.fanout_slice
         self._subscriptions = 0
         self._emptied: trio.Event | None = None
@@ -260,6 +263,9 @@ class Hub:
     async def run(self) -> None:
         """Send out what each turn brings, until cancelled."""
         trio.lowlevel.add_instrument(self._turn_end)
+        if self.settings.config.server.io_uring:
+            self._batch.ring = open_ring()
+            _log.info("io_uring", used=self._batch.ring is not None)
         try:
             while True:
                 while self._large:
@@ -271,6 +277,7 @@ class Hub:
                 await self._sleep()
         finally:
             trio.lowlevel.remove_instrument(self._turn_end)
+            self._batch.close()
 
     def end_turn(self) -> None:
         """Send what the turn brought. What fails in one channel or session stays there.
@@ -285,12 +292,7 @@ class Hub:
                 if channel.size <= _CROWD:
                     self._begin_safely(channel)
             held, self._held = self._held, []
-            for session in held:
-                try:
-                    session.flush()
-                except Exception:
-                    _log.exception("session failed", session=session.id)
-                    session.lose()
+            self._batch.flush(held)
             for channel in crowds:
                 self._begin_safely(channel)
 
@@ -325,7 +327,7 @@ class Hub:
             readers = list(sessions)
             total += len(readers)
             if len(readers) <= size:
-                self.counters.bytes_out += send_out(channel, events, format_, readers)
+                self.counters.bytes_out += send_out(channel, events, format_, readers, self._batch)
             else:
                 starts = range(0, len(readers), size)
                 channel.slices.extend((events, format_, readers[start : start + size]) for start in starts)
@@ -354,7 +356,8 @@ class Hub:
         events, format_, readers = channel.slices.popleft()
         # Who left or was closed during a pause gets nothing more: no frame may follow a close frame.
         here = channel.readers.get(format_, {})
-        self.counters.bytes_out += send_out(channel, events, format_, [reader for reader in readers if reader in here])
+        still = [reader for reader in readers if reader in here]
+        self.counters.bytes_out += send_out(channel, events, format_, still, self._batch)
 
     def _send_now(self, channel: Channel) -> None:
         """Send what waits in a channel without a pause: somebody joins after it."""

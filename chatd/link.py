@@ -9,6 +9,7 @@ from collections.abc import Callable
 import trio
 
 from chatd.poller import Poller, Watch
+from chatd.ring import ring_head
 
 # One read takes at most this. Linux hands over what is there; more is read after other tasks had their turn.
 READ_BYTES = 65536
@@ -17,7 +18,7 @@ READ_BYTES = 65536
 class Link(Watch):
     """A TCP connection. Only the task that owns it reads; anybody on the trio thread may send."""
 
-    __slots__ = ("_more", "_poller", "_recv", "address", "send", "sock")
+    __slots__ = ("_more", "_poller", "_recv", "address", "ring_head", "send", "sock")
 
     def __init__(self, sock: socket.socket, address: str, poller: Poller) -> None:
         super().__init__(sock.fileno())
@@ -25,6 +26,8 @@ class Link(Watch):
         self.address = address
         self.send: Callable[[bytes | memoryview], int] = sock.send
         """Hand bytes over without waiting; returns how many were taken. Raises BlockingIOError or OSError."""
+        self.ring_head: bytes | None = ring_head(self.fd)
+        """What a ring needs to do the same as `send`; None where only `send` can."""
         self._recv = sock.recv
         self._poller = poller
         self._more = True  # the last read may have left something behind

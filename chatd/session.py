@@ -10,6 +10,8 @@ without asking.
     queue    the socket refused bytes: into the bounded outbox, until the socket takes them
     discard  the session is over
 
+Beside it, `direct` is what a ring needs to send the same way (chatd/ring.py) while `send` is the link's own; else None.
+
 A turn is one pass of trio's scheduler over all the sessions that had something to read.
 """
 
@@ -69,6 +71,7 @@ class Session:
         "attributes",
         "bucket",
         "close_code",
+        "direct",
         "early",
         "expires_at",
         "format",
@@ -107,6 +110,7 @@ class Session:
         self.close_code: int | None = None
         self.early: list[StoredMessage] | None = None  # of member channels, while `connect` resumes cursors
         self.send: Callable[[bytes], int] = link.send
+        self.direct: bytes | None = link.ring_head
         self._held: list[bytes] | None = None
         self._outbox: Outbox | None = None
         self._room: trio.Event | None = None  # what the session's own task waits for until its answers were read
@@ -267,6 +271,7 @@ class Session:
         elif self.state is not State.CLOSED:
             self._held = [frames]
             self.send = self._hold
+            self.direct = None
             self.hub.hold(self)
 
     def begin_resume(self) -> list[StoredMessage]:
@@ -274,6 +279,7 @@ class Session:
         self.early = []
         self._held = []
         self.send = self._hold_early
+        self.direct = None
         return self.early
 
     def keep_early(self, message: StoredMessage) -> None:
@@ -299,27 +305,30 @@ class Session:
 
     def flush(self) -> None:
         """Write what this turn held back. Called by the hub when the turn is over."""
+        data = self.release()
+        if data:
+            send_to(self, data)
+
+    def release(self) -> bytes:
+        """Hold back nothing from now on; return what was held, which the caller sends."""
         held = self._held
         if held is None or self.early is not None:
-            return  # while cursors are resumed, the turns go by
+            return b""  # while cursors are resumed, the turns go by
         self._held = None
-        self.send = self.link.send if self._outbox is None else self._queue
+        if self._outbox is None:
+            self.send = self.link.send
+            self.direct = self.link.ring_head
+        else:
+            self.send = self._queue
         data = held[0] if len(held) == 1 else b"".join(held)
         self.hub.counters.bytes_out += len(data)
-        try:
-            sent = self.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.lose()
-            return
-        if sent < len(data):
-            self.start_queue(data, sent)
+        return data
 
     def start_queue(self, data: bytes, sent: int) -> None:
         """Keep what the socket refused, and everything from now on, until the socket takes it."""
         self._outbox = Outbox(self.hub.settings.limits.outbox_bytes, data[sent:])
         self.send = self._queue
+        self.direct = None
         self.link.on_writable = self._drain
         self.hub.slow_sessions.add(self)
         # The socket may have become writable since; then its edge came before anybody listened for it.
@@ -356,6 +365,7 @@ class Session:
             self.hub.leave(self)
         self.state = State.CLOSED
         self.send = self._discard
+        self.direct = None
         self._held = None
         self._outbox = None
         self.link.quiet()
@@ -414,6 +424,7 @@ class Session:
         self.stalled_since = None
         if self._held is None:
             self.send = self.link.send
+            self.direct = self.link.ring_head
         self.link.quiet()
         self.hub.slow_sessions.discard(self)
         self._let_go_on()
@@ -426,3 +437,16 @@ class Session:
             self.close(CloseCode.SLOW, "too slow: come back with your cursors")
         elif self.state is State.CLOSING:
             self.lose()
+
+
+def send_to(session: Session, data: bytes) -> None:
+    """Hand bytes to a session by whatever its `send` is now; never raises."""
+    try:
+        sent = session.send(data)
+    except BlockingIOError:
+        session.start_queue(data, 0)
+    except OSError:
+        session.lose()
+    else:
+        if sent != len(data):
+            session.start_queue(data, sent)

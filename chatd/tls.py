@@ -61,6 +61,7 @@ class TlsLink(Link):
         self._cipher = memoryview(b"")
         self._raw_send = sock.send
         self.send = self._send_tls
+        self.ring_head = None
 
     async def handshake(self) -> str:
         """Shake hands; return the ALPN protocol.

@@ -6,6 +6,7 @@ from typing import cast
 
 import msgspec
 
+from chatd.batch import Batch
 from chatd.channel import Channel, send_out
 from chatd.config import NAMESPACES
 from chatd.event import frame
@@ -37,11 +38,12 @@ class Case:
 class _Reader:
     """A session of which only the socket's `send` is left."""
 
-    __slots__ = ("id", "send")
+    __slots__ = ("direct", "id", "send")
 
     def __init__(self, name: str) -> None:
         self.id = name
         self.send = len
+        self.direct = None
 
 
 def cases() -> list[Case]:
@@ -90,4 +92,5 @@ def _fan_out(name: str, messages: int, format_: Format) -> Case:
     channel = Channel(ChannelName("room:bench"), NAMESPACES["room"])
     readers = [cast(Session, _Reader(f"s{index}")) for index in range(_READERS)]
     events = [(_message(), "")] * messages
-    return Case(name, lambda: send_out(channel, list(events), format_, readers), calls=_READERS * messages)
+    batch = Batch()
+    return Case(name, lambda: send_out(channel, list(events), format_, readers, batch), calls=_READERS * messages)

@@ -47,6 +47,7 @@ class _Link:
 
     def __init__(self) -> None:
         self.send = len
+        self.ring_head = None
 
 
 def route(clock: Clock = measure) -> dict[str, Cost]:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatd.batch import Batch
 from chatd.channel import Channel, send_out
 from chatd.config import NAMESPACES, Config
 from chatd.counters import Counters
@@ -54,7 +55,8 @@ class Readers:
         channel.pending += events
         taken = channel.take()
         return sum(
-            send_out(channel, taken, format_, list(sessions)) for format_, sessions in list(channel.readers.items())
+            send_out(channel, taken, format_, list(sessions), Batch())
+            for format_, sessions in list(channel.readers.items())
         )
 
 

@@ -15,6 +15,7 @@ class HandLink:
         self.is_broken = False
         self.is_shut = False
         self.sends = 0
+        self.ring_head: bytes | None = None
         self.on_writable: Callable[[], None] | None = None
 
     def as_link(self) -> Link:

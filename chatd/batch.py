@@ -1,0 +1,87 @@
+"""The sends of a turn: to many sessions at once where a ring can, else one by one."""
+
+from collections.abc import Sequence
+from errno import EAGAIN
+
+import structlog
+
+from chatd.ring import SCRATCH_BYTES, Ring
+from chatd.session import Session, send_to
+
+# Below this many sends, as many system calls cost less than one batch.
+_FEW = 8
+
+_log = structlog.get_logger("hub")
+
+
+class Batch:
+    """Sends to sessions, whatever their `send` is. Never waits and never raises."""
+
+    def __init__(self) -> None:
+        self.ring: Ring | None = None
+
+    def send_same(self, data: bytes, sessions: Sequence[Session]) -> None:
+        """Send the same bytes to sessions, each of which is there once. The hot path of fan-out."""
+        ring = self.ring
+        if ring is None or len(sessions) < _FEW or len(data) > SCRATCH_BYTES:
+            for session in sessions:
+                send_to(session, data)
+            return
+        heads = [head for session in sessions if (head := session.direct) is not None]
+        if len(heads) < len(sessions):
+            others = [session for session in sessions if session.direct is None]
+            sessions = [session for session in sessions if session.direct is not None]
+            for session in others:
+                send_to(session, data)
+        for start in range(0, len(heads), ring.size):
+            for number, result in ring.send_same(data, heads[start : start + ring.size]):
+                _refused(sessions[start + number], data, result)
+
+    def flush(self, sessions: Sequence[Session]) -> None:
+        """Send what sessions held back."""
+        ring = self.ring
+        if ring is None or len(sessions) < _FEW:
+            for session in sessions:
+                data = self._release(session)
+                if data:
+                    send_to(session, data)
+            return
+        direct: list[tuple[Session, bytes]] = []
+        items: list[tuple[bytes, bytes]] = []
+        room = SCRATCH_BYTES
+        for session in sessions:
+            data = self._release(session)
+            head = session.direct
+            size = len(data)
+            if not data:
+                continue
+            if head is None or size > room or len(items) == ring.size:
+                send_to(session, data)
+                continue
+            room -= size
+            items.append((head, data))
+            direct.append((session, data))
+        for number, result in ring.send_each(items):
+            session, data = direct[number]
+            _refused(session, data, result)
+
+    def _release(self, session: Session) -> bytes:
+        try:
+            return session.release()
+        except Exception:
+            _log.exception("session failed", session=session.id)
+            session.lose()
+            return b""
+
+    def close(self) -> None:
+        """Go on without the ring."""
+        if self.ring is not None:
+            self.ring.close()
+            self.ring = None
+
+
+def _refused(session: Session, data: bytes, result: int) -> None:
+    if result >= 0 or result == -EAGAIN:
+        session.start_queue(data, max(0, result))
+    else:
+        session.lose()
