@@ -91,7 +91,7 @@ class JobQueue(Protocol):
         """Return up to `limit` dead jobs that follow the job `after`, in the order in which they were put."""
 
     async def pending(self, queue: str, *, after: str | None = None, limit: int) -> list[Job]:
-        """Return up to `limit` jobs that are not dead and follow the job `after`, in the order in which they were put."""
+        """Return up to `limit` jobs that are not dead and follow the job `after`, in the order of their putting."""
 
     async def replay(self, queue: str, job_ids: Sequence[str], *, now: int) -> int:
         """Let dead jobs be claimed again from `now` on, as if they were new; return how many were dead.

@@ -56,6 +56,22 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     last: Place | None
 
 
+class MemberRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One user's belonging to one channel."""
+
+    channel: ChannelName
+    user: UserId
+    role: Role
+    joined_at: int
+
+
+class LastSeen(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """When a user was last there."""
+
+    user: UserId
+    at: int
+
+
 class UserRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One account. Guests have no password hash; times are Unix milliseconds.
 

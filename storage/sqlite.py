@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import trio
 
 from protocol.names import ChannelName, DeviceId, Seq, UserId
@@ -18,8 +19,10 @@ from storage import sqlite_backends as backends_table
 from storage import sqlite_members as members_table
 from storage import sqlite_messages as messages_table
 from storage import sqlite_meta as meta_table
+from storage import sqlite_moving as moving
 from storage.file_lock import FileLock
 from storage.migrations import migrate, shipped
+from storage.moving import Page, Source, Table, Target
 from storage.records import (
     ApiKeyRecord,
     AuditRecord,
@@ -283,6 +286,17 @@ class SqliteStore:
         """Keep or remove a named value."""
         await self._writer.run(lambda db: meta_table.put(db, name, value))
 
+    # Everything, to be moved to another store: `storage.moving`.
+
+    async def scan(self, table: Table, *, after: str | None, limit: int) -> Page:
+        """Read a page of a table."""
+        return await self._readers.run(lambda db: moving.scan(db, table, after, limit))
+
+    async def load(self, table: Table, records: Sequence[msgspec.Struct]) -> None:
+        """Write records of a table."""
+        copy = list(records)
+        await self._writer.run(lambda db: moving.load(db, table, copy))
+
     async def check(self) -> None:
         """Return when the database answers a trivial question."""
         await self._readers.run(meta_table.check)
@@ -293,3 +307,5 @@ class SqliteStore:
 
 
 _: type[Store] = SqliteStore
+_source: type[Source] = SqliteStore
+_target: type[Target] = SqliteStore

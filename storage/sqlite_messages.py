@@ -17,6 +17,7 @@ _SELECT = "SELECT channel, epoch, seq, sender, key, at, kind, encoding, body, re
 _AFTER = f"{_SELECT} channel = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT ?"
 _BEFORE = f"{_SELECT} channel = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?"
 _FIND = f"{_SELECT} sender = ? AND key = ? AND at > ? ORDER BY at DESC, seq DESC LIMIT 1"
+_PAGE = f"{_SELECT} (channel, seq) > (?, ?) ORDER BY channel, seq LIMIT ?"
 _HEAD = "SELECT epoch, seq, at FROM messages WHERE channel = ? ORDER BY seq DESC LIMIT 1"
 _KEPT = "SELECT epoch, sender, key FROM messages WHERE channel = ? AND seq = ?"
 _REVISE = """
@@ -91,6 +92,11 @@ def history(
     page = _read(connection, _BEFORE, (channel, *bounds, limit))
     page.reverse()
     return page
+
+
+def page(connection: sqlite3.Connection, after: Sequence[str | int] | None, limit: int) -> list[StoredMessage]:
+    """Read messages of all channels, by channel and seq, that follow the given place."""
+    return _read(connection, _PAGE, (*(after or ("", 0)), limit))
 
 
 def find(connection: sqlite3.Connection, sender: UserId, key: str, since: int) -> StoredMessage | None:

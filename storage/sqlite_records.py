@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from typing import Any, Generic, TypeVar, get_origin, get_type_hints
 
 import msgspec
@@ -60,6 +61,8 @@ def _decoder(kind: Any) -> Callable[[Any], Any] | None:
     """Return what makes a field of this type from its column; None where they are the same."""
     if kind is bool:
         return bool
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return kind
     if get_origin(kind) in (tuple, dict):
         return msgspec.json.Decoder(kind).decode
     return None

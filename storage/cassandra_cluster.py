@@ -1,0 +1,171 @@
+"""Opens and closes the driver's connection to a Cassandra cluster. Everything here blocks: call it off the trio thread."""
+
+import contextlib
+import re
+import ssl
+from typing import Any
+
+from cassandra import ConsistencyLevel, DriverException, InvalidRequest, Unauthorized
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
+from cassandra.cluster import Session as DriverSession
+from cassandra.connection import ConnectionException
+from cassandra.io.libevreactor import LibevConnection
+from cassandra.policies import (
+    ConstantReconnectionPolicy,
+    ConstantSpeculativeExecutionPolicy,
+    DCAwareRoundRobinPolicy,
+    FallthroughRetryPolicy,
+    RetryPolicy,
+    TokenAwarePolicy,
+)
+from cassandra.protocol import AuthenticationFailed
+from cassandra.query import tuple_factory
+
+from storage import StoreError, StoreUnavailable
+from storage.cassandra_settings import CassandraSettings
+
+WRITE = EXEC_PROFILE_DEFAULT
+READ = "read"
+CONDITIONAL = "conditional"
+
+# Version 5 frames every message in checksummed segments, which the driver computes in Python: 15 µs a request.
+_PROTOCOL_VERSION = 4
+_RETRIES = 2
+_RECONNECT_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 5
+_SPECULATIVE_ATTEMPTS = 1
+_KEYSPACE = re.compile(r"[a-z][a-z0-9_]{0,47}")
+
+
+class IdempotentRetry(RetryPolicy):  # type: ignore[misc]  # the driver has no types
+    """Asks another node when one fails to answer: everything that is asked with this policy may be done twice."""
+
+    def on_read_timeout(self, query: Any, consistency: Any, *_: Any, retry_num: int, **__: Any) -> tuple[Any, Any]:
+        """Go on with the next node, a few times."""
+        return self._next(consistency, retry_num)
+
+    def on_write_timeout(self, query: Any, consistency: Any, *_: Any, retry_num: int, **__: Any) -> tuple[Any, Any]:
+        """Go on with the next node, a few times."""
+        return self._next(consistency, retry_num)
+
+    def on_unavailable(self, query: Any, consistency: Any, *_: Any, retry_num: int, **__: Any) -> tuple[Any, Any]:
+        """Go on with the next node, which may see more of the others."""
+        return self._next(consistency, retry_num)
+
+    def _next(self, consistency: Any, retry_num: int) -> tuple[Any, Any]:
+        if retry_num >= _RETRIES:
+            return self.RETHROW, None
+        return self.RETRY_NEXT_HOST, consistency
+
+
+def connect(settings: CassandraSettings) -> tuple[Cluster, DriverSession]:
+    """Connect to the cluster, and make the keyspace if there is none.
+
+    Raises:
+        StoreUnavailable: No node answers.
+        StoreError: A node answers, and refuses: wrong password, no right to make the keyspace, a name that is none.
+    """
+    if not _KEYSPACE.fullmatch(settings.keyspace):
+        raise StoreError(f"{settings.keyspace!r} cannot be a keyspace: a-z, then up to 47 of a-z 0-9 _")
+    cluster = Cluster(
+        list(settings.contact_points),
+        port=settings.port,
+        protocol_version=_PROTOCOL_VERSION,
+        compression=False,
+        connection_class=LibevConnection,
+        connect_timeout=settings.connect_seconds,
+        control_connection_timeout=settings.connect_seconds,
+        reconnection_policy=ConstantReconnectionPolicy(_RECONNECT_SECONDS, max_attempts=None),
+        idle_heartbeat_interval=_HEARTBEAT_SECONDS,
+        idle_heartbeat_timeout=_HEARTBEAT_SECONDS,
+        execution_profiles=_profiles(settings),
+        auth_provider=PlainTextAuthProvider(settings.user, settings.password) if settings.user else None,
+        **_tls(settings),
+    )
+    try:
+        session = cluster.connect()
+        _make_keyspace(session, settings)
+        session.set_keyspace(settings.keyspace)
+    except Exception as error:
+        cluster.shutdown()
+        raise refusal(error) from error
+    return cluster, session
+
+
+def _profiles(settings: CassandraSettings) -> dict[Any, ExecutionProfile]:
+    consistency = ConsistencyLevel.name_to_value[settings.consistency.upper()]
+    nodes = TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.datacenter))
+    common = {
+        "load_balancing_policy": nodes,
+        "consistency_level": consistency,
+        "request_timeout": settings.request_seconds,
+        "row_factory": tuple_factory,
+    }
+    again = ConstantSpeculativeExecutionPolicy(settings.speculative_seconds, _SPECULATIVE_ATTEMPTS)
+    is_local = settings.consistency.startswith("local")
+    return {
+        WRITE: ExecutionProfile(retry_policy=IdempotentRetry(), speculative_execution_policy=again, **common),
+        READ: ExecutionProfile(retry_policy=IdempotentRetry(), speculative_execution_policy=again, **common),
+        # What depends on the state before it cannot be asked twice: the second answer would be about the first.
+        CONDITIONAL: ExecutionProfile(
+            retry_policy=FallthroughRetryPolicy(),
+            serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL if is_local else ConsistencyLevel.SERIAL,
+            **common,
+        ),
+    }
+
+
+def _tls(settings: CassandraSettings) -> dict[str, Any]:
+    if not settings.tls:
+        return {}
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca or None)
+        if settings.tls_certificate:
+            context.load_cert_chain(settings.tls_certificate, settings.tls_key or None)
+    except OSError as error:
+        raise StoreError(f"the TLS files of [cassandra] cannot be used: {error}") from error
+    context.check_hostname = settings.tls_check_host
+    return {"ssl_context": context}
+
+
+def _make_keyspace(session: DriverSession, settings: CassandraSettings) -> None:
+    metadata = session.cluster.metadata
+    if settings.keyspace in metadata.keyspaces:
+        return
+    centres = {host.datacenter for host in metadata.all_hosts()}
+    centre = settings.datacenter or sorted(centres)[0]
+    copies = min(settings.replication_factor, len(metadata.all_hosts()))
+    session.execute(
+        f"CREATE KEYSPACE IF NOT EXISTS {settings.keyspace} WITH replication = "
+        f"{{'class': 'NetworkTopologyStrategy', '{centre}': {copies}}}"
+    )
+
+
+def refusal(error: Exception) -> StoreError:
+    """Say in the store's terms what the driver raised."""
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, NoHostAvailable):
+        causes = list(error.errors.values()) if isinstance(error.errors, dict) else []
+        for cause in causes:
+            if isinstance(cause, AuthenticationFailed):
+                return StoreError(f"the Cassandra cluster refuses the password: {cause}")
+        return StoreUnavailable(f"no node of the Cassandra cluster answers ({_first(causes) or error.args[0]})")
+    if isinstance(error, AuthenticationFailed | Unauthorized):
+        return StoreError(f"the Cassandra cluster refuses: {error}")
+    if isinstance(error, InvalidRequest):
+        return StoreError(f"the Cassandra cluster refuses: {error}")
+    if isinstance(error, DriverException | ConnectionException | OSError):
+        return StoreUnavailable(f"the Cassandra cluster does not answer as it should: {error}")
+    return StoreUnavailable(f"the Cassandra cluster cannot be used: {error!r}")
+
+
+def _first(causes: list[Exception]) -> str:
+    return str(causes[0]) if causes else ""
+
+
+def shutdown(cluster: Cluster) -> None:
+    """Close all connections. An error of the driver's while closing is nobody's."""
+    with contextlib.suppress(Exception):
+        cluster.shutdown()

@@ -1,0 +1,209 @@
+"""Moves everything from a store to an archive, from an archive to a store, or from one store to another.
+
+All three can be interrupted and gone on with. An export goes on behind the last good frame of its file. A store that is
+being filled carries a mark (a `meta` value) that says from where and how far; while it is there no node serves from it.
+Loading is harmless to repeat, so the mark may lag behind what is loaded, never the other way round.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import msgspec
+
+from storage import COPIED_AT, Store, StoreError
+from storage.archive import ArchiveDamaged, ArchiveError, Begin, End, FrameReader, Rows
+from storage.archive_rows import decode_records, encode_records, split
+from storage.archive_writer import ArchiveWriter
+from storage.checksum import Checksum, Tally
+from storage.moving import Page, Source, Table, Target
+
+MARK = "being_filled"
+"""The `meta` value of a store that is being filled."""
+
+PAGE_RECORDS = 1000  # read, written and kept in memory at once: with the largest messages some 64 MiB
+
+Progress = Callable[[Table, int], None]
+"""Is told how many more records of a table are done."""
+
+
+class StoreInUse(StoreError):
+    """A store can be filled only when nothing is in it, and be served from only when that is done."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """How far a store is filled: from where, how many steps are loaded, and behind which page; what was counted."""
+
+    origin: str
+    steps: int = 0
+    table: Table | None = None
+    next: str | None = None
+    tallies: dict[Table, Tally] = msgspec.field(default_factory=dict)
+
+
+async def check_not_being_filled(store: Store) -> None:
+    """Return if nobody has left the store half filled.
+
+    Raises:
+        StoreInUse: Somebody has.
+    """
+    text = await store.get_meta(MARK)
+    if text is not None:
+        origin = msgspec.json.decode(text, type=Mark).origin
+        raise StoreInUse(
+            f"the store is being filled from {origin}: finish that, with the same command, before you serve"
+        )
+
+
+async def export(source: Source, writer: ArchiveWriter, now: Callable[[], int], progress: Progress) -> End:
+    """Write everything that is not in the archive yet; return its end."""
+    last = writer.last
+    pages = _pages(source) if last is None else _pages(source, last.table, last.next)
+    async for table, page in pages:
+        writer.write(table, page.next, encode_records(table, page.records))
+        progress(table, len(page.records))
+    return writer.end(now())
+
+
+async def checksum_of(source: Source, progress: Progress) -> Checksum:
+    """Read everything and return its checksum: that of an archive which is made now."""
+    checksum = Checksum()
+    async for table, page in _pages(source):
+        checksum.add(table, encode_records(table, page.records))
+        progress(table, len(page.records))
+    return checksum
+
+
+def check_archive(reader: FrameReader, progress: Progress) -> End:
+    """Read a whole archive and return its end.
+
+    Raises:
+        ArchiveError: It is damaged, or not one that this program can read.
+    """
+    checksum = Checksum()
+    for frame in reader.frames():
+        match frame:
+            case Rows():
+                raws = split(frame.records)
+                checksum.add(frame.table, raws)
+                progress(frame.table, len(raws))
+            case End():
+                _compare(frame, checksum)
+                return frame
+    raise AssertionError("frames end with an End or an error")
+
+
+async def load(reader: FrameReader, target: Target, progress: Progress) -> End:
+    """Fill a store with what of an archive is not in it yet; return the archive's end.
+
+    Raises:
+        ArchiveError: The archive is damaged, or not one that this program can read.
+        StoreInUse: There is something else in the store.
+    """
+    frames = reader.frames()
+    begin = next(frames)
+    assert isinstance(begin, Begin)
+    mark = await _begin(target, f"the archive {begin.archive}")
+    checksum = Checksum()
+    steps = 0
+    for frame in frames:
+        match frame:
+            case Rows():
+                raws = split(frame.records)
+                checksum.add(frame.table, raws)
+                steps += 1
+                if steps > mark.steps:
+                    await target.load(frame.table, _decode(frame.table, raws))
+                    await _keep(target, Mark(mark.origin, steps))
+                progress(frame.table, len(raws))
+            case End():
+                _compare(frame, checksum)
+                await _end(target, frame.at)
+                return frame
+    raise AssertionError("frames end with an End or an error")
+
+
+async def copy(source: Source, target: Target, origin: str, now: Callable[[], int], progress: Progress) -> Checksum:
+    """Fill a store from another one, called `origin`; return the checksum of what was copied.
+
+    Raises:
+        StoreInUse: There is something else in the store to be filled.
+    """
+    mark = await _begin(target, origin)
+    checksum = Checksum(mark.tallies)
+    steps = mark.steps
+    async for table, page in _pages(source, mark.table, mark.next):
+        checksum.add(table, encode_records(table, page.records))
+        await target.load(table, page.records)
+        steps += 1
+        await _keep(target, Mark(origin, steps, table, page.next, checksum.tallies))
+        progress(table, len(page.records))
+    await _end(target, now())
+    return checksum
+
+
+async def _pages(
+    source: Source, table: Table | None = None, after: str | None = None
+) -> AsyncIterator[tuple[Table, Page]]:
+    """Read all tables, or go on behind the page of a table whose next one begins at `after`."""
+    for each, start in _rest(table, after):
+        page = await source.scan(each, after=start, limit=PAGE_RECORDS)
+        yield each, page
+        while page.next is not None:
+            page = await source.scan(each, after=page.next, limit=PAGE_RECORDS)
+            yield each, page
+
+
+def _rest(table: Table | None, after: str | None) -> Iterator[tuple[Table, str | None]]:
+    """Name the tables that are to be read, and where each begins."""
+    tables = list(Table)
+    if table is not None:
+        tables = tables[tables.index(table) + 1 :]
+        if after is not None:
+            yield table, after
+    for each in tables:
+        yield each, None
+
+
+async def _begin(target: Target, origin: str) -> Mark:
+    """Mark a store as being filled; return the mark that it has already, if it is of the same origin."""
+    text = await target.get_meta(MARK)
+    if text is not None:
+        mark = msgspec.json.decode(text, type=Mark)
+        if mark.origin != origin:
+            raise StoreInUse(f"the store is half filled from {mark.origin}: go on with that, or take an empty store")
+        return mark
+    for table in Table:
+        # Data keys may be there: a node makes one when it starts, and those that come have other names.
+        if table is not Table.DATA_KEYS and not await _is_empty(target, table):
+            raise StoreInUse(f"the store has {table} already: only an empty one can be filled")
+    mark = Mark(origin)
+    await _keep(target, mark)
+    return mark
+
+
+async def _is_empty(target: Target, table: Table) -> bool:
+    page = await target.scan(table, after=None, limit=1)
+    while not page.records and page.next is not None:
+        page = await target.scan(table, after=page.next, limit=1)
+    return not page.records
+
+
+async def _keep(target: Target, mark: Mark) -> None:
+    await target.put_meta(MARK, msgspec.json.encode(mark).decode())
+
+
+async def _end(target: Target, at: int) -> None:
+    """Say when the copy was made: seqs that were given after it, in the old store, must not be given again."""
+    await target.put_meta(COPIED_AT, str(at))
+    await target.put_meta(MARK, None)
+
+
+def _compare(end: End, checksum: Checksum) -> None:
+    if (end.tallies, end.checksum) != (checksum.tallies, checksum.hexdigest()):
+        raise ArchiveDamaged(f"the records are not those of the archive's checksum {end.checksum}")
+
+
+def _decode(table: Table, raws: list[msgspec.Raw]) -> list[msgspec.Struct]:
+    try:
+        return decode_records(table, raws)
+    except msgspec.MsgspecError as error:
+        raise ArchiveError(f"a record of {table} is none that this program knows: {error}") from error

@@ -1,0 +1,27 @@
+"""Runs the contract of moving on every adapter, and moves everything from one to another."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("tests.contracts.moving")
+
+from storage.moving import Target  # noqa: E402
+from storage.sqlite import open_sqlite  # noqa: E402
+from tests.contracts import moving as contract  # noqa: E402
+
+
+@pytest.fixture(params=["sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Target]:
+    """An open store with an empty database."""
+    match request.param:
+        case "sqlite":
+            async with open_sqlite(tmp_path / "chatd.sqlite3") as opened:
+                yield opened
+        case unknown:
+            raise ValueError(unknown)
+
+
+class TestMoving(contract.MovingContract):
+    pass
