@@ -13,6 +13,7 @@ from chatd.accounts.tokens import TokenError, Tokens
 from chatd.broker import RETRY_SECONDS, Recovery
 from chatd.broker.logs import TooManyChannels
 from chatd.event import message_event
+from chatd.hooks.hooks import Hooks
 from chatd.hub import Hub
 from chatd.reading import Reading, within
 from chatd.rights import Denied, Directory
@@ -28,6 +29,7 @@ _CLOSE_CODES = {
     ErrorCode.TOKEN_EXPIRED: CloseCode.TOKEN_EXPIRED,
     ErrorCode.REVOKED: CloseCode.REVOKED,
     ErrorCode.UNAVAILABLE: CloseCode.UNAVAILABLE,
+    ErrorCode.RATE_LIMITED: CloseCode.TOO_FAST,
 }
 
 
@@ -42,6 +44,7 @@ class Greeting:
         self._reading = reading
         self._directory = directory
         self._clock = clock  # Unix seconds
+        self.hooks: Hooks | None = None  # set by the node, if a backend is asked who may connect
 
     async def on_connect(self, session: Session, command: Connect) -> None:
         """Let the session in and resume its cursors, or close it."""
@@ -55,9 +58,15 @@ class Greeting:
         except TokenError as error:
             self._turn_away(session, command, error.code, error.reason)
             return
+        if self.hooks is not None:
+            try:
+                session.attributes = await self.hooks.connect(session, principal)
+            except Denied as error:
+                self._turn_away(session, command, error.code, str(error))
+                return
         session.flush()  # answers to what came before this command
         if not session.is_open:
-            return  # closed while an outside issuer's keys were fetched, or just now
+            return  # closed while an outside issuer's keys were fetched or a backend was asked, or just now
         early = session.begin_resume()
         self._hub.welcome(session, principal)
         resumed: dict[ChannelName, Recovery] = {}

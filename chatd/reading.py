@@ -7,6 +7,7 @@ import msgspec
 from chatd.accounts.principal import Principal
 from chatd.broker import Broker, Recovery
 from chatd.groups import Groups
+from chatd.hooks.hooks import Hooks
 from chatd.hub import Hub
 from chatd.presence import Tracker
 from chatd.rights import Action, Address, Denied, require
@@ -36,6 +37,7 @@ class Reading:
         self._groups = groups
         self._tracker = tracker
         self.broker: Broker  # set by the server
+        self.hooks: Hooks | None = None  # set by the node, if a backend is asked who may subscribe
 
     async def check(self, principal: Principal, address: Address) -> None:
         """Return if the principal may read the channel."""
@@ -50,6 +52,8 @@ class Reading:
         """Let a session read a subscribed channel from now on; return what it missed since its cursor."""
         if not address.is_member_channel:
             await self.check(principal, address)
+            if self.hooks is not None:
+                await self.hooks.subscribe(session, principal, address)
         return await self.join(session, address, since)
 
     async def join(self, session: Session, address: Address, since: Cursor | None) -> Recovery:

@@ -84,6 +84,11 @@ class Hooks:
         if self._askers:
             settings.on_replaced.append(self._reload)
 
+    @property
+    def is_used(self) -> bool:
+        """Whether anything is asked at all."""
+        return bool(self._askers)
+
     async def run(self) -> None:
         """Keep connections open, until cancelled."""
         try:
