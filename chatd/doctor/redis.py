@@ -22,7 +22,7 @@ Information = dict[str, object]
 
 async def check_redis(config: Config) -> list[Finding]:
     """Look at Redis, if nodes share their channels by it."""
-    if str(config.broker.kind) != "redis":
+    if config.broker.kind != "redis":
         return []
     return await examine_redis(config.redis)
 

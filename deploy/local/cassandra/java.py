@@ -13,6 +13,8 @@ from deploy.local.cassandra.errors import Missing
 VERSIONS = (17,)
 PACKAGE = "openjdk-17-jre-headless"
 
+INSTALLED = Path("/usr/lib/jvm")  # where Debian, Ubuntu and Fedora put each Java in a folder of its own
+
 
 def find_java() -> str:
     """Return the path of a fitting `java`.
@@ -36,7 +38,7 @@ def _candidates() -> Iterator[str]:
         yield f"{home}/bin/java"
     if path := shutil.which("java"):
         yield path
-    yield from sorted(str(path) for path in Path("/usr/lib/jvm").glob("*17*/bin/java"))
+    yield from sorted(str(path) for path in INSTALLED.glob("*17*/bin/java"))
 
 
 def _version(path: str) -> int | None:
