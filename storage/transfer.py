@@ -5,7 +5,7 @@ being filled carries a mark (a `meta` value) that says from where and how far; w
 Loading is harmless to repeat, so the mark may lag behind what is loaded, never the other way round.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 
 import msgspec
 
@@ -56,8 +56,9 @@ async def check_not_being_filled(store: Store) -> None:
 async def export(source: Source, writer: ArchiveWriter, now: Callable[[], int], progress: Progress) -> End:
     """Write everything that is not in the archive yet; return its end."""
     last = writer.last
-    pages = _pages(source) if last is None else _pages(source, last.table, last.next)
-    async for table, page in pages:
+    walk = _Walk(source) if last is None else _Walk(source, last.table, last.next)
+    while (step := await walk.next()) is not None:
+        table, page = step
         writer.write(table, page.next, encode_records(table, page.records))
         progress(table, len(page.records))
     return writer.end(now())
@@ -66,7 +67,9 @@ async def export(source: Source, writer: ArchiveWriter, now: Callable[[], int], 
 async def checksum_of(source: Source, progress: Progress) -> Checksum:
     """Read everything and return its checksum: that of an archive which is made now."""
     checksum = Checksum()
-    async for table, page in _pages(source):
+    walk = _Walk(source)
+    while (step := await walk.next()) is not None:
+        table, page = step
         checksum.add(table, encode_records(table, page.records))
         progress(table, len(page.records))
     return checksum
@@ -130,7 +133,9 @@ async def copy(source: Source, target: Target, origin: str, now: Callable[[], in
     mark = await _begin(target, origin)
     checksum = Checksum(mark.tallies)
     steps = mark.steps
-    async for table, page in _pages(source, mark.table, mark.next):
+    walk = _Walk(source, mark.table, mark.next)
+    while (step := await walk.next()) is not None:
+        table, page = step
         checksum.add(table, encode_records(table, page.records))
         await target.load(table, page.records)
         steps += 1
@@ -140,27 +145,26 @@ async def copy(source: Source, target: Target, origin: str, now: Callable[[], in
     return checksum
 
 
-async def _pages(
-    source: Source, table: Table | None = None, after: str | None = None
-) -> AsyncIterator[tuple[Table, Page]]:
-    """Read all tables, or go on behind the page of a table whose next one begins at `after`."""
-    for each, start in _rest(table, after):
-        page = await source.scan(each, after=start, limit=PAGE_RECORDS)
-        yield each, page
-        while page.next is not None:
-            page = await source.scan(each, after=page.next, limit=PAGE_RECORDS)
-            yield each, page
+class _Walk:
+    """Reads all tables, or goes on behind the page of a table whose next one begins at `after`."""
 
+    def __init__(self, source: Source, table: Table | None = None, after: str | None = None) -> None:
+        self._source = source
+        self._places: list[tuple[Table, str | None]] = [(each, None) for each in reversed(Table)]  # the next one last
+        while table is not None and self._places.pop()[0] is not table:
+            pass
+        if table is not None and after is not None:
+            self._places.append((table, after))
 
-def _rest(table: Table | None, after: str | None) -> Iterator[tuple[Table, str | None]]:
-    """Name the tables that are to be read, and where each begins."""
-    tables = list(Table)
-    if table is not None:
-        tables = tables[tables.index(table) + 1 :]
-        if after is not None:
-            yield table, after
-    for each in tables:
-        yield each, None
+    async def next(self) -> tuple[Table, Page] | None:
+        """Read the next page; None at the end."""
+        if not self._places:
+            return None
+        table, after = self._places.pop()
+        page = await self._source.scan(table, after=after, limit=PAGE_RECORDS)
+        if page.next is not None:
+            self._places.append((table, page.next))
+        return table, page
 
 
 async def _begin(target: Target, origin: str) -> Mark:
