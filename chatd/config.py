@@ -325,6 +325,7 @@ class Cluster(Section, frozen=True, kw_only=True):
     lease_seconds: Seconds = 10.0
     claim_seconds: Seconds = 30.0
     register_seconds: Seconds = 5.0
+    answer_seconds: Seconds = 2.0
     known_users: Count = 200_000
     batch_users: Count = 500
     post_bytes: Count = 16_777_216
