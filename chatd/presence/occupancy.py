@@ -16,7 +16,7 @@ next tick in any case. A reader may thus be told `joined` of somebody who is on 
 What a snapshot and all later events say together is, after each tick, what a new snapshot says.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from chatd.config import Namespace
@@ -85,31 +85,54 @@ class Occupancy:
             del room.users[user]
             self._change(channel, room, user, was_here=True)
 
+    # Of a channel that is kept over many nodes (chatd/cluster/readership.py): each user has one entry here.
+
     def set_count(self, channel: ChannelName, count: int) -> None:
         """Note how many users there are, whose names are not known here: there are too many, or it only counts."""
         room = self._room(channel)
         if room is None or (room.others == count and not room.users):
             return
+        if room.is_listed:  # whoever has a list drops it
+            room.is_listed = False
+            room.asked = True
         room.users.clear()
         room.changed.clear()
         room.others = count
-        room.is_listed = False
         self._dirty[channel] = room
 
-    def set_users(self, channel: ChannelName, users: Collection[UserId]) -> None:
-        """Note who is there, all of them; each with one session."""
+    def change(self, channel: ChannelName, came: Iterable[UserId], left: Iterable[UserId]) -> None:
+        """Note who came and who left; those who were here, or were not, already change nothing."""
         room = self._room(channel)
         if room is None:
             return
-        room.others = 0
-        self._dirty[channel] = room
-        here = set(users)
-        for user in [user for user in room.users if user not in here]:
-            room.users[user] = 1
-            self.leave(channel, user)
-        for user in users:
+        for user in came:
             if user not in room.users:
                 self.enter(channel, user)
+        for user in left:
+            self.leave(channel, user)
+
+    def load(
+        self, channel: ChannelName, count: int, users: Collection[UserId] | None, news: Collection[UserId] | None
+    ) -> None:
+        """Note all who are there, or only how many. If nobody here has asked before, `news` are those to be told."""
+        room = self._room(channel)
+        if room is None:
+            return
+        if users is None:
+            self.set_count(channel, count)
+        else:
+            if room.others:
+                room.others = 0
+                self._dirty[channel] = room
+            here = set(users)
+            self.change(channel, users, [user for user in room.users if user not in here])
+        if news is not None:
+            room.changed = {user: False for user in news if user in room.users}
+
+    def is_named(self, channel: ChannelName) -> bool:
+        """Tell whether the names of all who are there are known here."""
+        room = self._rooms.get(channel)
+        return room is None or not room.others
 
     def forget(self, channel: ChannelName) -> None:
         """Forget a channel that nobody reads here any more, without telling anything."""

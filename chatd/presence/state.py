@@ -70,6 +70,7 @@ SHOWN = {
     State.LEAVING_AWAY: Shown.AWAY,
 }
 
+
 class _User:
     """A user who is not offline."""
 

@@ -6,18 +6,18 @@ hub ── session_opened … channel_left ──► PresenceTracker ── publ
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-import structlog
 import trio
 
 from chatd.config import Namespace, Presence
 from chatd.presence import Readers, Status
+from chatd.presence.last_seen import LastSeen
 from chatd.presence.occupancy import Occupancy, OccupancyEvent
 from chatd.presence.state import Moment, PresenceState
 from protocol.messages import PresenceChanged, UserState
 from protocol.names import ChannelName, UserId
-from storage import Store, StoreError
+from storage import Store
 
 PresenceEvent = PresenceChanged | OccupancyEvent
 PublishPresence = Callable[[PresenceEvent], None]
@@ -25,10 +25,6 @@ PublishPresence = Callable[[PresenceEvent], None]
 
 # Events published in one go before other tasks get their turn; each may go to many sessions.
 _SLICE = 100
-# The last save must not hold up the end of the process if the store hangs.
-_LAST_SAVE_SECONDS = 5.0
-
-_log = structlog.get_logger(__name__)
 
 
 def _unix_ms() -> int:
@@ -52,18 +48,17 @@ class PresenceTracker:
         unix_ms: Callable[[], int] = _unix_ms,
     ) -> None:
         self._config = config
-        self._store = store
+        self._seen = LastSeen(store, config)
         self._publish = publish
         self._unix_ms = unix_ms
         self._state = PresenceState(config.grace_seconds, config.remembered_users)
         self._occupancy = Occupancy(namespaces, config.list_users)
-        self._unsaved: dict[UserId, int] = {}
         self.on_departed: list[Callable[[UserState], None]] = []
-        self._store_fails = False
 
     def reload(self, config: Presence, namespaces: Mapping[str, Namespace]) -> None:
         """Go on with another configuration; the times of the loops count from their next turn."""
         self._config = config
+        self._seen.config = config
         self._state.grace_seconds = config.grace_seconds
         self._state.remembered_users = config.remembered_users
         self._occupancy.reload(namespaces, config.list_users)
@@ -73,13 +68,13 @@ class PresenceTracker:
     def session_opened(self, user: UserId, session_id: str) -> None:
         """Note that a session of this user was connected."""
         now = self._now()
-        self._note_seen(user, now.unix_ms)
+        self._seen.note(user, now.unix_ms)
         self._tell_state(self._state.opened(user, session_id, now))
 
     def session_closed(self, user: UserId, session_id: str) -> None:
         """Note that a session of this user ended."""
         now = self._now()
-        self._note_seen(user, now.unix_ms)
+        self._seen.note(user, now.unix_ms)
         self._tell_state(self._state.closed(user, session_id, now))
 
     def status(self, user: UserId, session_id: str, status: Status) -> None:
@@ -105,7 +100,7 @@ class PresenceTracker:
         answer.
         """
         missing = set(users) - self._state.states(users).keys()
-        loaded = await self._load(missing) if missing else {}
+        loaded = await self._seen.load(missing) if missing else {}
         for user, last_seen in loaded.items():
             self._state.remember(user, last_seen)
         # Read again: somebody may have come while the store was asked.
@@ -119,24 +114,18 @@ class PresenceTracker:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._tick_loop)
-                nursery.start_soon(self._save_loop)
+                nursery.start_soon(self._seen.run)
         finally:
             unix_ms = self._unix_ms()
             for user in self._state.present():
-                self._note_seen(user, unix_ms)
-            with trio.move_on_after(_LAST_SAVE_SECONDS, shield=True):
-                await self._save()
+                self._seen.note(user, unix_ms)
+            await self._seen.save_last()
 
     async def _tick_loop(self) -> None:
         while True:
             await trio.sleep(self._config.tick_seconds)
             await self._expire()
             await self._tell_channels()
-
-    async def _save_loop(self) -> None:
-        while True:
-            await trio.sleep(self._config.last_seen_save_seconds)
-            await self._save()
 
     async def _expire(self) -> None:
         # Each slice is published before anybody else runs: a user who comes back is told about at once, and an
@@ -154,37 +143,6 @@ class PresenceTracker:
             self._publish(event)
             if number % _SLICE == 0:
                 await trio.lowlevel.checkpoint()
-
-    async def _save(self) -> None:
-        if not self._unsaved:
-            return
-        seen = dict(self._unsaved)
-        try:
-            await self._store.save_last_seen(seen)
-        except StoreError as error:
-            self._note_failure("cannot save when users were last seen", error)
-            return
-        self._store_fails = False
-        for user, unix_ms in seen.items():
-            if self._unsaved.get(user) == unix_ms:
-                del self._unsaved[user]
-
-    async def _load(self, users: Iterable[UserId]) -> Mapping[UserId, int]:
-        try:
-            return await self._store.last_seen(list(users))
-        except StoreError as error:
-            self._note_failure("cannot read when users were last seen", error)
-            return {}
-
-    def _note_seen(self, user: UserId, unix_ms: int) -> None:
-        self._unsaved[user] = unix_ms
-        if len(self._unsaved) > self._config.remembered_users:
-            del self._unsaved[next(iter(self._unsaved))]
-
-    def _note_failure(self, what: str, error: StoreError) -> None:
-        if not self._store_fails:
-            self._store_fails = True
-            _log.warning(what, error=str(error))
 
     def _tell_state(self, change: UserState | None) -> None:
         if change is not None:
