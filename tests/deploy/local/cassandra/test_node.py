@@ -1,6 +1,7 @@
 """One node: what it is started with, and what is said when that fails. Java is a script here, or not started."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,13 @@ from tests.rig.ports import free_port
 
 
 @pytest.fixture
-def node(home: Path) -> CassandraNode:
-    """Return a node whose jars are there; it is not started."""
+def node(home: Path) -> Iterator[CassandraNode]:
+    """Return a node whose jars are there; it is not started. It is ended after the test."""
     (home / "cache" / "chatd" / f"cassandra-{jars.version()}").mkdir(parents=True)
     (jars.folder() / "jamm-0.4.0.jar").touch()
-    return CassandraNode(home / "n1", NodeOptions(port=free_port()))
+    made = CassandraNode(home / "n1", NodeOptions(port=free_port()))
+    yield made
+    made.kill()
 
 
 def _java(then: str) -> str:
@@ -44,9 +47,11 @@ def test_java_that_does_not_answer_is_ended(node: CassandraNode, program: MakePr
         os.kill(pid, 0)
 
 
-def test_a_node_that_runs_is_not_started_again(node: CassandraNode, program: MakeProgram) -> None:
-    program("java", _java("kill -STOP $$"))  # stays, with the arguments of the node
+def test_a_node_that_runs_is_not_started_again(node: CassandraNode, program: MakeProgram, home: Path) -> None:
+    os.mkfifo(home / "told")
+    program("java", _java(f"echo here > {home}/told; kill -STOP $$"))  # it stays, and has the node's arguments
     node.start()
+    (home / "told").read_text()
     again = CassandraNode(node.directory, node.options)
     assert again.pid == node.pid
     with pytest.raises(LocalCassandraError, match="n1 runs already"):
