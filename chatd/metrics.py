@@ -77,6 +77,16 @@ SOURCE_FAMILIES: Mapping[str, tuple[Family, ...]] = {
         Family("rows_waiting", "chatd_store_waiting_rows", "gauge", "Messages waiting to be written."),
         Family("failures", "chatd_store_failures_total", "counter", "Transactions that failed."),
     ),
+    "push": (
+        Family("ends", "chatd_push_ends_total", "counter", "Pushes that ended, by how.", "end"),
+        Family("handed_over", "chatd_push_handed_over_total", "counter", "Pushes a service took.", "provider"),
+        Family("again", "chatd_push_again_total", "counter", "Tries that failed and are repeated.", "provider"),
+        Family("lost", "chatd_push_lost_total", "counter", "Messages or jobs that nobody is told of.", "cause"),
+        Family("waiting_messages", "chatd_push_waiting_messages", "gauge", "Messages that wait to become jobs."),
+        Family("in_flight", "chatd_push_in_flight", "gauge", "Pushes being handed over."),
+        Family("connections", "chatd_push_connections", "gauge", "HTTP/2 connections to push services."),
+        Family("open_circuits", "chatd_push_resting_services", "gauge", "Services that are left alone now."),
+    ),
 }
 
 # A client may close with any code it likes; only these have a line of their own.
