@@ -14,7 +14,7 @@ from chatd.api.app import bound_bodies, build_app
 from chatd.api.http import HttpServer
 from chatd.api.services import Services
 from chatd.broker.memory import MemoryBroker
-from chatd.config import Config
+from chatd.config import Config, Namespace
 from chatd.counters import Counters
 from chatd.drafting import Drafting
 from chatd.greeting import Greeting
@@ -29,6 +29,8 @@ from chatd.metrics import Metrics
 from chatd.poller import Poller
 from chatd.presence import Tracker
 from chatd.presence.tracker import PresenceEvent, PresenceTracker
+from chatd.push.pushing import Pushing
+from chatd.push.whereabouts import NodeWhereabouts
 from chatd.reading import Reading
 from chatd.reads import ReadMarks
 from chatd.realtime import NodeRealtime
@@ -37,7 +39,7 @@ from chatd.router import Router
 from chatd.settings import Settings
 from chatd.tls import server_context
 from chatd.webhooks.service import Webhooks
-from protocol.names import Epoch
+from protocol.names import ChannelName, Epoch
 from storage import Store
 from storage.jobs import JobQueue
 
@@ -59,6 +61,7 @@ class Node:
     broker: MemoryBroker
     tracker: Tracker
     reads: ReadMarks
+    pushing: Pushing
     webhooks: Webhooks
     tokens: Tokens
     accounts: Accounts
@@ -97,11 +100,13 @@ def build_node(
     reading = Reading(hub, groups, tracker)
     reads = ReadMarks(store, groups, config.reads, clock, hub.deliver_to)
     webhooks = Webhooks(config, jobs, store, os.environ, clock=clock)
+    rules = _rules(directory)
+    pushing = Pushing(config, store, jobs, rules, NodeWhereabouts(hub, tracker, None), os.environ, clock)
     broker = MemoryBroker(
         store,
         settings,
-        lambda channel: directory.find(channel).namespace,
-        webhooks.telling.tapped(router.deliver),
+        rules,
+        webhooks.telling.tapped(pushing.tapped(router.deliver)),
         hub.channels.__contains__,
         clock,
         lambda: Epoch(secrets.token_urlsafe(_EPOCH_BYTES)),
@@ -118,7 +123,10 @@ def build_node(
 
     addresses = AddressLimiter(config.limits)
     settings.on_replaced.append(lambda new: addresses.reload(new.limits))
-    metrics = Metrics(counters, {"hub": hub.statistics, "broker": broker.statistics, "store": store.statistics})
+    metrics = Metrics(
+        counters,
+        {"hub": hub.statistics, "broker": broker.statistics, "store": store.statistics, "push": pushing.statistics},
+    )
     realtime = NodeRealtime(router, reading, reads, groups, directory, lambda: node.leaving)
     app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render, counters))
     http = HttpServer(app, config, addresses, counters)
@@ -139,9 +147,29 @@ def build_node(
         lambda: secrets.token_urlsafe(_SESSION_BYTES),
     )
     node = Node(
-        settings, counters, hub, poller, keepalive, broker, tracker, reads, webhooks, tokens, accounts, http, listener
+        settings,
+        counters,
+        hub,
+        poller,
+        keepalive,
+        broker,
+        tracker,
+        reads,
+        pushing,
+        webhooks,
+        tokens,
+        accounts,
+        http,
+        listener,
     )
     return node
+
+
+def _rules(directory: Directory) -> Callable[[ChannelName], Namespace]:
+    def find(channel: ChannelName) -> Namespace:
+        return directory.find(channel).namespace
+
+    return find
 
 
 def _publisher(hub: Hub) -> Callable[[PresenceEvent], None]:

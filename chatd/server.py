@@ -63,6 +63,7 @@ async def serve(config: Config, load_config: LoadConfig, on_ready: OnReady) -> N
                 node.broker.run,
                 node.tracker.run,
                 node.reads.run,
+                node.pushing.run,
                 node.webhooks.run,
                 node.keepalive.run,
                 partial(watch_lag, node.counters.lag),

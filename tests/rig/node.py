@@ -181,6 +181,7 @@ async def running_node(folder: Path, config: Config | None = None) -> AsyncItera
                 node.broker.run,
                 node.tracker.run,
                 node.reads.run,
+                node.pushing.run,
                 node.webhooks.run,
                 node.keepalive.run,
             ):
