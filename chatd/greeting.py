@@ -4,7 +4,7 @@ While cursors are resumed, events already come in: those of joined channels foll
 member channels follow it too, unless they are among what the cursor brought.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -20,7 +20,7 @@ from chatd.rights import Denied, Directory
 from chatd.session import Session, State
 from protocol.codes import CloseCode, ErrorCode
 from protocol.messages import Connect, Connected, Cursor, Refresh, Refreshed, Resumed, Unsubscribed
-from protocol.names import ChannelName
+from protocol.names import ChannelName, UserId
 from storage import StoreError
 
 _log = structlog.get_logger("session")
@@ -45,6 +45,9 @@ class Greeting:
         self._directory = directory
         self._clock = clock  # Unix seconds
         self.hooks: Hooks | None = None  # set by the node, if a backend is asked who may connect
+        self.settle: Callable[[UserId], Awaitable[None]] | None = None
+        """Waits until other nodes send here what they have for a user; set by the node, if there are others. Only then
+        cursors are resumed, so that nothing falls in between."""
 
     async def on_connect(self, session: Session, command: Connect) -> None:
         """Let the session in and resume its cursors, or close it."""
@@ -73,6 +76,8 @@ class Greeting:
         room = self._hub.settings.limits.recover_bytes
         lost: list[Unsubscribed] = []
         try:
+            if self.settle is not None:
+                await self.settle(principal.user)
             for name, cursor in command.cursors.items():
                 try:
                     recovery = within(await self._resume(session, principal, name, cursor), room)

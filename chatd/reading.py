@@ -14,8 +14,12 @@ from chatd.rights import Action, Address, Denied, require
 from chatd.session import Session
 from protocol.codes import ErrorCode
 from protocol.messages import Cursor, UserState
-from protocol.names import Seq, UserId, is_user_id
+from protocol.names import Epoch, Seq, UserId, is_user_id
 from storage.records import StoredMessage
+
+
+NO_EPOCH = Epoch("none")
+"""Of channels whose events have no place."""
 
 
 class ChannelPresence(msgspec.Struct, frozen=True):
@@ -61,6 +65,10 @@ class Reading:
         if address.is_member_channel:
             raise Denied(ErrorCode.FORBIDDEN, "members get this channel without subscribing")
         join = partial(self._hub.subscribe, session, address.name, address.namespace)
+        if address.namespace_name == "presence":
+            # Nothing is numbered or kept there, and the node hears of every user anyway: watching asks nobody.
+            join()
+            return Recovery(NO_EPOCH, Seq(0), since is None, [])
         return await self.broker.recover(address.name, since, join)
 
     async def missed(self, principal: Principal, address: Address, since: Cursor) -> Recovery:
