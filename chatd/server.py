@@ -18,8 +18,9 @@ from chatd.metrics import watch_lag
 from chatd.node import Node, build_node
 from chatd.retention import retention_loop
 from chatd.secret import load_or_create
+from chatd.stores import open_store
 from storage import StoreError
-from storage.sqlite import SqliteSettings, open_sqlite
+from storage.transfer import check_not_being_filled
 
 LoadConfig = Callable[[], Config]
 OnReady = Callable[[list[str]], None]
@@ -40,20 +41,13 @@ async def serve(config: Config, load_config: LoadConfig, on_ready: OnReady) -> N
     var = Path(config.server.var)
     _make_folder(var)
     secret = load_or_create(var / "secret")
-    store = config.store
-    sqlite = SqliteSettings(
-        queue_rows=store.queue_rows,
-        batch_rows=store.batch_rows,
-        read_threads=store.read_threads,
-        cache_kib=store.cache_kib,
-        jobs_waiting=config.jobs.waiting,
-        jobs_dead=config.jobs.dead,
-    )
-    async with open_sqlite(var / store.path, sqlite) as opened:
-        node = build_node(config, secret, opened, opened.jobs)
+    async with open_store(config) as opened:
+        await check_not_being_filled(opened.store)
+        node = build_node(config, secret, opened.store, opened.jobs)
         node.settings.on_replaced.append(lambda new: logs.configure(new.log))
         await node.broker.start()
         await node.accounts.start()
+        await node.backend.keys.start()
         await node.webhooks.start()
         addresses = node.listener.bind()
         async with trio.open_nursery() as services:
@@ -65,9 +59,11 @@ async def serve(config: Config, load_config: LoadConfig, on_ready: OnReady) -> N
                 node.reads.run,
                 node.pushing.run,
                 node.webhooks.run,
+                node.hooks.run,
                 node.keepalive.run,
+                node.backend.run,
                 partial(watch_lag, node.counters.lag),
-                partial(retention_loop, opened, lambda: node.settings.config, now=time.time),
+                partial(retention_loop, opened.store, lambda: node.settings.config, now=time.time),
             ):
                 services.start_soon(service)
             _spare_the_collector()

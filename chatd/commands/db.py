@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from chatd.commands.moving import checksum_command, copy_command, export_command, import_command
 from chatd.commands.options import config_option, config_or_exit
 from chatd.config import Config
 from storage import StoreError, sqlite_inspection
@@ -151,3 +152,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("copying", total=None)
         yield lambda copied, total: bar.update(task, completed=copied, total=total)
+
+
+for _command in (export_command, import_command, copy_command, checksum_command):
+    db.add_command(_command)
