@@ -17,7 +17,6 @@ from protocol.messages import Cursor, UserState
 from protocol.names import Epoch, Seq, UserId, is_user_id
 from storage.records import StoredMessage
 
-
 NO_EPOCH = Epoch("none")
 """Of channels whose events have no place."""
 
