@@ -11,6 +11,7 @@ pytest.register_assert_rewrite("tests.contracts.jobs")
 from storage.jobs import JobQueue  # noqa: E402
 from storage.sqlite import SqliteSettings, open_sqlite  # noqa: E402
 from tests.contracts import jobs as contract  # noqa: E402
+from tests.fakes.memory_jobs import MemoryJobs  # noqa: E402
 
 
 @asynccontextmanager
@@ -20,14 +21,25 @@ async def open_sqlite_jobs(path: Path, waiting: int, dead: int) -> AsyncIterator
         yield store.jobs
 
 
-@pytest.fixture(params=["sqlite"])
+@asynccontextmanager
+async def open_fake(jobs: MemoryJobs) -> AsyncIterator[JobQueue]:
+    """Open the fake that other tests use."""
+    yield jobs
+
+
+@pytest.fixture(params=["sqlite", "memory"])
 def open_jobs(request: pytest.FixtureRequest, tmp_path: Path) -> contract.OpenJobs:
     """Opens the same queue each time it is called."""
+
+    fake = MemoryJobs()
 
     def open_one(waiting: int = 10_000, dead: int = 10_000) -> AbstractAsyncContextManager[JobQueue]:
         match request.param:
             case "sqlite":
                 return open_sqlite_jobs(tmp_path / "chatd.sqlite3", waiting, dead)
+            case "memory":
+                fake.waiting, fake.kept_dead = waiting, dead
+                return open_fake(fake)
             case unknown:
                 raise ValueError(unknown)
 
