@@ -11,7 +11,7 @@ from bench.cores import share
 from bench.report.words import number, spread_text
 from bench.results import Result, Spread
 from bench.runs import Plan, run
-from bench.scenarios import NEEDS_CHATD, AnyScenario, Connect, Dm, Echo, Fanout, Idle, Slow
+from bench.scenarios import NEEDS_CHATD, AnyScenario, Connect, Dm, Echo, Fanout, Half, Idle, Slow
 from bench.targets import Target
 from bench.watch import Show
 
@@ -98,6 +98,18 @@ def works(seconds: float) -> list[Work]:
         ),
         Work(
             "fanout", Fanout(rate=0.0, in_flight=16, seconds=seconds), (Aim("fan-out, 16 in flight", _DELIVERIES, 1.7),)
+        ),
+        Work(
+            "half",
+            Half(seconds=seconds),
+            (
+                Aim(
+                    "p99 delivery at half of its own saturation, 1,000 readers, ms",
+                    "delivery_p99_ms",
+                    1,
+                    at_least=False,
+                ),
+            ),
         ),
         Work("echo", Echo(seconds=seconds), (Aim("publish, ack, delivery: 100 clients, 1 in flight", _DELIVERIES, 1),)),
         Work("echo", Echo(clients=1000, seconds=seconds), (Aim("the same, 1,000 clients", _DELIVERIES, 1.5),)),

@@ -83,7 +83,9 @@ class Bed:
     def measure(self, pace: Pace, seconds: float, *, warm_seconds: float = _WARM_SECONDS) -> Measured:
         """Load the server for so long and wait until everything came; a short load before that is not counted."""
         if warm_seconds:
-            self.fleet.drain(self.fleet.load(pace, warm_seconds, "warming up"), _DRAIN_SECONDS)
+            with self.usage() as warm:
+                drained = self.fleet.drain(self.fleet.load(pace, warm_seconds, "warming up"), _DRAIN_SECONDS)
+            self.round.figures |= generator_ceiling(drained, warm)
             self.fleet.forget()
         with self.usage() as usage:
             sent = self.fleet.load(pace, seconds)
@@ -101,7 +103,7 @@ class Bed:
         usage.seconds = time.monotonic() - began
         usage.server_cpu_seconds = self.server.cpu_seconds() - server
         used = [after - before for before, after in zip(workers, self.fleet.cpu_seconds(), strict=True)]
-        usage.generator_cpu = max(used) / usage.seconds
+        usage.generator_cpu_seconds = max(used)
 
     def report(self, measured: Measured) -> None:
         """Put into the round what every load has: latencies, checks, CPU, and who was the limit."""
@@ -138,7 +140,7 @@ class Usage:
 
     seconds: float = 0.0
     server_cpu_seconds: float = 0.0
-    generator_cpu: float = 0.0  # share of a core, of the busiest worker
+    generator_cpu_seconds: float = 0.0  # of the busiest worker
 
     @property
     def server_cpu(self) -> float:
@@ -146,9 +148,24 @@ class Usage:
         return self.server_cpu_seconds / self.seconds
 
     @property
+    def generator_cpu(self) -> float:
+        """Share of a core that the busiest worker used."""
+        return self.generator_cpu_seconds / self.seconds
+
+    @property
     def is_generator_limited(self) -> bool:
         """Tell whether the load generator was what held the rate down."""
         return self.generator_cpu > _BUSY and self.server_cpu < _BUSY
+
+
+def generator_ceiling(drained: Drained, warm: Usage) -> dict[str, float]:
+    """Return how many deliveries a second of this very load the generator could take if the server were no limit.
+
+    At a low rate a worker takes few messages with each wake-up, so its true ceiling is higher, never lower.
+    """
+    if not drained.deliveries or not warm.generator_cpu_seconds:
+        return {}
+    return {"generator_ceiling_per_second": drained.deliveries / warm.generator_cpu_seconds}
 
 
 Scenario = Callable[[Bed], None]

@@ -195,6 +195,16 @@ def slow(**options: Any) -> None:
 
 @bench.command()
 @_clients(1000)
+@_in_flight(1)
+@_seconds(5.0)
+@_common
+def half(**options: Any) -> None:
+    """A room at half of the rate that it can take: what its readers wait."""
+    _scenario("half", options)
+
+
+@bench.command()
+@_clients(1000)
 @click.option("--missed", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Messages.")
 @_common
 def catchup(**options: Any) -> None:

@@ -8,6 +8,7 @@ from bench.scenarios.connect import Connect
 from bench.scenarios.dm import Dm
 from bench.scenarios.echo import Echo
 from bench.scenarios.fanout import Fanout
+from bench.scenarios.half import Half
 from bench.scenarios.idle import Idle
 from bench.scenarios.mixed import Mixed
 from bench.scenarios.presence import Presence
@@ -25,6 +26,7 @@ __all__ = [
     "Dm",
     "Echo",
     "Fanout",
+    "Half",
     "Idle",
     "Mixed",
     "Peopled",
@@ -34,7 +36,7 @@ __all__ = [
     "Soak",
 ]
 
-AnyScenario = Catchup | Connect | Dm | Echo | Fanout | Idle | Mixed | Presence | Rooms | Slow | Soak
+AnyScenario = Catchup | Connect | Dm | Echo | Fanout | Half | Idle | Mixed | Presence | Rooms | Slow | Soak
 
 
 @runtime_checkable
@@ -50,6 +52,7 @@ SCENARIOS: dict[str, type[AnyScenario]] = {
     "echo": Echo,
     "dm": Dm,
     "rooms": Rooms,
+    "half": Half,
     "idle": Idle,
     "connect": Connect,
     "presence": Presence,

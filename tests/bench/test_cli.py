@@ -64,6 +64,7 @@ def test_the_configuration_is_as_shipped_but_for_limits() -> None:
         ["dm", "--clients", "5", "--seconds", "0.5"],
         ["rooms", "--clients", "20", "--rate", "50", "--seconds", "0.5"],
         ["connect", "--clients", "20", "--storm"],
+        ["half", "--clients", "20", "--seconds", "0.5"],
         ["catchup", "--clients", "10", "--missed", "30"],
         ["mixed", "--seconds", "0.5"],
     ],
