@@ -50,16 +50,16 @@ def export_command(target: Path, path: Path | None) -> None:
 
 
 async def _export_file(config: Config, target: Path) -> End:
-    with archive_file(target, uuid4().hex, "kept") as writer, _bars("reading") as progress:
-        async with open_source(config) as source:
+    async with open_source(config) as source:
+        with archive_file(target, uuid4().hex, "kept") as writer, _bars("reading") as progress:
             return await export(source, writer, _now, progress())
 
 
 async def _export_stream(config: Config) -> End:
-    writer = ArchiveWriter(sys.stdout.buffer, uuid4().hex, "kept")
-    writer.start()
-    with _bars("reading") as progress:
-        async with open_source(config) as source:
+    async with open_source(config) as source:
+        writer = ArchiveWriter(sys.stdout.buffer, uuid4().hex, "kept")
+        writer.start()
+        with _bars("reading") as progress:
             end = await export(source, writer, _now, progress())
     click.echo(f"sha256 {end.checksum}", err=True)
     return end
@@ -183,7 +183,8 @@ def _bars(verb: str) -> Iterator[Callable[..., OnProgress]]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
 
         def begin(tallies: dict[Table, Tally] | None = None) -> OnProgress:
             tasks: dict[Table, Any] = {}
