@@ -3,6 +3,10 @@
 from typing import assert_never
 
 from chatd.accounts.principal import Principal
+from chatd.accounts.subscription_tokens import SubscriptionTokens
+from chatd.accounts.tokens import TokenError
+from chatd.backend.handlers import ServerSessions
+from chatd.backend.key_text import is_key_text
 from chatd.broker import RETRY_SECONDS
 from chatd.broker.logs import TooManyChannels
 from chatd.event import conversation, message_event
@@ -12,16 +16,18 @@ from chatd.hub import Hub
 from chatd.presence import Tracker
 from chatd.reading import Reading, within
 from chatd.reads import ReadMarks
-from chatd.rights import Denied, Directory
+from chatd.rights import Action, Address, Denied, Directory, require_backend
 from chatd.router import Router
 from chatd.session import Session
 from protocol.codes import ErrorCode
 from protocol.messages import (
     AnyCommand,
+    Broadcast,
     Channels,
     ChannelsAnswer,
     Connect,
     Create,
+    Disconnect,
     History,
     HistoryPage,
     Invite,
@@ -35,10 +41,13 @@ from protocol.messages import (
     Refresh,
     Remove,
     Send,
+    Sessions,
     Status,
     Subscribe,
     Subscribed,
+    SubscribeUser,
     Unsubscribe,
+    UnsubscribeUser,
 )
 from protocol.names import ChannelName
 from storage import StoreError
@@ -58,6 +67,8 @@ class Handlers:
         groups: Groups,
         directory: Directory,
         tracker: Tracker,
+        backends: ServerSessions,
+        leaves: SubscriptionTokens,
     ) -> None:
         self.send = router.send
         self.send_now = router.send_now
@@ -68,6 +79,8 @@ class Handlers:
         self._groups = groups
         self._directory = directory
         self._tracker = tracker
+        self._backends = backends
+        self._leaves = leaves
 
     async def handle(self, session: Session, command: AnyCommand) -> None:
         """Run one command and answer it."""
@@ -80,8 +93,12 @@ class Handlers:
             session.reply_error(command.id, ErrorCode.UNAVAILABLE, str(error), RETRY_SECONDS)
 
     async def _dispatch(self, session: Session, command: AnyCommand) -> None:
+        if session.caller is not None:
+            await self._backends.handle(session, session.caller, command)
+            return
         if isinstance(command, Connect):
-            await self._greeting.on_connect(session, command)
+            begin = self._backends if is_key_text(command.token) else self._greeting
+            await begin.on_connect(session, command)
             return
         principal = session.principal
         if principal is None:
@@ -119,6 +136,8 @@ class Handlers:
             case Remove():
                 await self._groups.remove(principal, self._directory.find(command.channel), command.users)
                 session.reply(Ok(id=command.id))
+            case Broadcast() | Sessions() | Disconnect() | SubscribeUser() | UnsubscribeUser():
+                raise Denied(ErrorCode.FORBIDDEN, "this command is for server sessions")
             case Send():  # the session gives these to the router
                 await self.send(session, [command], self._hub.monotonic())
             case _:
@@ -132,10 +151,12 @@ class Handlers:
             raise Denied(ErrorCode.ALREADY_SUBSCRIBED, "this session is subscribed to it")
         if len(held) >= self._hub.settings.limits.subscriptions:
             raise Denied(ErrorCode.TOO_MANY_SUBSCRIPTIONS, f"a session may have {len(held)} subscriptions")
-        recovery = within(
-            await self._reading.subscribe(session, principal, address, command.since),
-            self._hub.settings.limits.recover_bytes,
-        )
+        if command.token:
+            await self._check_leave(principal, address, command.token)
+            found = await self._reading.join(session, address, command.since)
+        else:
+            found = await self._reading.subscribe(session, principal, address, command.since)
+        recovery = within(found, self._hub.settings.limits.recover_bytes)
         encoding = session.format.codec.encoding
         session.reply(
             Subscribed(
@@ -147,6 +168,14 @@ class Handlers:
                 messages=[message_event(message, encoding) for message in recovery.messages],
             )
         )
+
+    async def _check_leave(self, principal: Principal, address: Address, token: str) -> None:
+        """Return if a backend's token lets the user read the channel."""
+        require_backend(Action.READ, address)
+        try:
+            await self._leaves.check(token, principal.user, address.name)
+        except TokenError as error:
+            raise Denied(error.code, error.reason) from error
 
     def on_unsubscribe(self, session: Session, command: Unsubscribe) -> None:
         """Let the session read a channel no more."""

@@ -17,6 +17,7 @@ import trio
 from trio.lowlevel import Abort, Task
 
 from chatd.accounts.principal import Principal
+from chatd.backend.caller import Caller
 from chatd.batch import Batch
 from chatd.channel import Channel, Outgoing, send_out
 from chatd.config import Namespace
@@ -93,6 +94,7 @@ class Hub:
         """Called when a channel gets its first reader here (True), and when it loses its last one (False)."""
         self.sessions: dict[str, Session] = {}
         self.users: dict[UserId, User] = {}
+        self.backends: dict[Session, None] = {}  # server sessions
         self.channels: dict[ChannelName, Channel] = {}
         self.slow_sessions: set[Session] = set()
         self.closing_sessions: dict[Session, float] = {}  # by when their close frame must be answered
@@ -132,6 +134,13 @@ class Hub:
         if len(user.sessions) > limits.sessions_per_user:
             user.sessions[0].close(CloseCode.REPLACED, "the user opened too many newer sessions")
 
+    def welcome_backend(self, session: Session, caller: Caller) -> None:
+        """Say which backend the session belongs to. It is nobody's presence and counts for no user."""
+        session.caller = caller
+        session.state = State.READY
+        self.backends[session] = None
+        self.counters.sessions_opened += 1
+
     def leave(self, session: Session) -> None:
         """Take a session out of its channels and its user: it gets no more events."""
         if session.subscriptions:
@@ -139,6 +148,9 @@ class Hub:
                 self.unsubscribe(session, channel.name)
         user = session.user
         if user is None:
+            if session in self.backends:
+                del self.backends[session]
+                self.counters.sessions_closed += 1
             return
         session.user = None
         user.sessions.remove(session)
@@ -377,7 +389,7 @@ class Hub:
         """Return what the hub holds now."""
         return HubStatistics(
             connections=len(self.sessions),
-            sessions=sum(len(user.sessions) for user in self.users.values()),
+            sessions=sum(len(user.sessions) for user in self.users.values()) + len(self.backends),
             users=len(self.users),
             channels=len(self.channels),
             subscriptions=self._subscriptions,

@@ -4,15 +4,47 @@ Nothing here reads a clock: `now` is an argument, in seconds of one monotonic cl
 """
 
 import ipaddress
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from chatd.config import Limits
+
+DAY_SECONDS = 86_400
 
 # A float of a clock that has run for years is exact to a fraction of this; without it, somebody who waited
 # exactly as long as told could be refused again by a rounding.
 _SLACK_SECONDS = 1e-6
+
+
+class Policy(msgspec.Struct, frozen=True, gc=False):
+    """How much is allowed: `rate` a second with up to `burst` at once, or `burst` in each day of UTC (rate 0)."""
+
+    name: str
+    rate: float
+    burst: int
+
+    @property
+    def window_seconds(self) -> int:
+        """The time in which the whole of `burst` comes back."""
+        return DAY_SECONDS if not self.rate else max(1, math.ceil(self.burst / self.rate))
+
+
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """Where a caller stands under a policy: `wait` seconds if it was refused (0.0: it passed), what is left, until when."""
+
+    policy: Policy
+    wait: float
+    left: int
+    reset_seconds: float
+
+
+def standing(policy: Policy, full_in: float, wait: float) -> Standing:
+    """Say where a bucket stands that is full in so many seconds."""
+    return Standing(policy, wait, max(0, int(policy.burst - full_in * policy.rate + 1e-6)), full_in)
 
 
 class TokenBucket:
@@ -85,6 +117,11 @@ class BucketTable:
             self._buckets.move_to_end(key)
         return bucket.take(now, count)
 
+    def full_in(self, key: str, now: float) -> float:
+        """Return the seconds until the key's bucket is full."""
+        bucket = self._buckets.get(key)
+        return 0.0 if bucket is None else bucket.full_in(now)
+
     def __len__(self) -> int:
         return len(self._buckets)
 
@@ -124,6 +161,7 @@ class AddressLimiter:
         self._connections = limits.connections_per_address
         self._connects = BucketTable(limits.connects_per_second, limits.connects_burst, limits.addresses)
         self._requests = BucketTable(limits.http_requests_per_second, limits.http_requests_burst, limits.addresses)
+        self._request_policy = Policy("address", limits.http_requests_per_second, limits.http_requests_burst)
 
     def connect(self, address: str, now: float) -> Refusal | None:
         """Count a new connection, or say why it must not be; each one counted needs one `disconnect`."""
@@ -146,10 +184,13 @@ class AddressLimiter:
         else:
             del self._open[key]
 
-    def request(self, address: str, now: float) -> Refusal | None:
-        """Let one HTTP request pass, or say why it must not."""
-        wait = self._requests.take(address_key(address), now)
-        return Refusal(RefusalReason.REQUEST_RATE, wait) if wait else None
+    def request(self, address: str, now: float) -> tuple[Refusal | None, Standing]:
+        """Let one HTTP request pass (None) or say why it must not, and where the address stands."""
+        key = address_key(address)
+        wait = self._requests.take(key, now)
+        refusal = Refusal(RefusalReason.REQUEST_RATE, wait) if wait else None
+        full_in = self._requests.full_in(key, now)
+        return refusal, standing(self._request_policy, full_in, wait)
 
 
 def address_key(address: str) -> str:

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from chatd.accounts.accounts import Accounts
 from chatd.accounts.issuer import open_issuer
 from chatd.accounts.refresh_tokens import RefreshTokens
+from chatd.accounts.subscription_tokens import SubscriptionTokens
 from chatd.accounts.tokens import Tokens
 from chatd.api.app import bound_bodies, build_app
 from chatd.api.http import HttpServer
+from chatd.api.server.hot import HotPublish
 from chatd.api.services import Services
+from chatd.backend.build import Backend, build_backend
 from chatd.broker.memory import MemoryBroker
 from chatd.config import Config, Namespace
 from chatd.counters import Counters
@@ -20,6 +23,7 @@ from chatd.drafting import Drafting
 from chatd.greeting import Greeting
 from chatd.groups import Groups
 from chatd.handlers import Handlers
+from chatd.hooks.hooks import Hooks
 from chatd.hub import Hub
 from chatd.keepalive import Keepalive
 from chatd.limits import AddressLimiter
@@ -63,8 +67,10 @@ class Node:
     reads: ReadMarks
     pushing: Pushing
     webhooks: Webhooks
+    hooks: Hooks
     tokens: Tokens
     accounts: Accounts
+    backend: Backend
     http: HttpServer
     listener: Listener
     leaving: str | None = None  # why nobody new should come
@@ -114,12 +120,23 @@ def build_node(
     )
     router.broker = groups.broker = reading.broker = broker
 
-    tokens = Tokens(secret, config.auth, clock, open_issuer(config.auth, clock))
+    issuer = open_issuer(config.auth, clock)
+    tokens = Tokens(secret, config.auth, clock, issuer)
+    leaves = SubscriptionTokens(secret, config.auth, clock, issuer)
     accounts = Accounts(store, tokens, RefreshTokens(secret), config.auth, clock)
     accounts.on_revoked.append(hub.revoke)
+    backend = build_backend(
+        config, secret, store, jobs, clock, settings, hub, directory, groups, reading, accounts, leaves, broker
+    )
+    router.admission = backend.server_sessions
     webhooks.join(settings, hub, tracker, accounts)
+    hooks = Hooks(config, settings, os.environ, clock=clock)
     greeting = Greeting(hub, tokens, reading, directory, clock)
-    handlers = Handlers(hub, router, greeting, reading, reads, groups, directory, tracker)
+    if hooks.is_used:
+        greeting.hooks = reading.hooks = router.hooks = hooks
+    handlers = Handlers(
+        hub, router, greeting, reading, reads, groups, directory, tracker, backend.server_sessions, leaves
+    )
 
     addresses = AddressLimiter(config.limits)
     settings.on_replaced.append(lambda new: addresses.reload(new.limits))
@@ -128,9 +145,11 @@ def build_node(
         {"hub": hub.statistics, "broker": broker.statistics, "store": store.statistics, "push": pushing.statistics},
     )
     realtime = NodeRealtime(router, reading, reads, groups, directory, lambda: node.leaving)
-    app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render, counters))
-    http = HttpServer(app, config, addresses, counters)
-    settings.on_replaced += [lambda new: bound_bodies(app, new.limits), lambda new: http.reload(new.limits)]
+    app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render, counters, backend))
+    hot = HotPublish(app, backend, config.limits)
+    http = HttpServer(app, config, addresses, counters, backend.usage, hot)
+    settings.on_replaced.append(lambda new: bound_bodies(app, new.limits))
+    settings.on_replaced += [lambda new: hot.bound(new.limits), lambda new: http.reload(new.limits)]
 
     poller = Poller()
     keepalive = Keepalive(hub, clock)
@@ -157,8 +176,10 @@ def build_node(
         reads,
         pushing,
         webhooks,
+        hooks,
         tokens,
         accounts,
+        backend,
         http,
         listener,
     )

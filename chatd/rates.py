@@ -13,33 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-import msgspec
-
-from chatd.limits import TokenBucket
-
-DAY_SECONDS = 86_400
-
-
-class Policy(msgspec.Struct, frozen=True, gc=False):
-    """How much is allowed: `rate` a second with up to `burst` at once, or `burst` in each day of UTC (rate 0)."""
-
-    name: str
-    rate: float
-    burst: int
-
-    @property
-    def window_seconds(self) -> int:
-        """The time in which the whole of `burst` comes back."""
-        return DAY_SECONDS if not self.rate else max(1, math.ceil(self.burst / self.rate))
-
-
-class Standing(msgspec.Struct, frozen=True, gc=False):
-    """Where a caller stands under a policy: `wait` seconds if it was refused (0.0: it passed), what is left, until when."""
-
-    policy: Policy
-    wait: float
-    left: int
-    reset_seconds: float
+from chatd.limits import DAY_SECONDS, Policy, Standing, TokenBucket, standing
 
 
 class Rates(Protocol):
@@ -83,7 +57,7 @@ class MemoryRates:
         bucket = self.bucket(policy, subject)
         now = self._monotonic()
         wait = bucket.take(now, count)
-        return standing(policy, bucket, now, wait)
+        return standing(policy, bucket.full_in(now), wait)
 
     def _take_of_day(self, policy: Policy, subject: str, count: int) -> Standing:
         now = self._clock()
@@ -97,12 +71,6 @@ class MemoryRates:
             self._days.popitem(last=False)
         left = max(0, policy.burst - self._days[key][1])
         return Standing(policy, left_seconds if is_refused else 0.0, left, left_seconds)
-
-
-def standing(policy: Policy, bucket: TokenBucket, now: float, wait: float) -> Standing:
-    """Say where a bucket stands."""
-    full_in = bucket.full_in(now)
-    return Standing(policy, wait, max(0, int(policy.burst - full_in * policy.rate + 1e-6)), full_in)
 
 
 def rate_headers(standings: Iterable[Standing]) -> list[tuple[str, str]]:

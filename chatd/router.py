@@ -7,15 +7,18 @@ session ─ commands of one read ─► Router.send
              answers               in the order of the commands, joined with the turn's other writes
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import trio
 
 from chatd.accounts.principal import Principal
+from chatd.backend.caller import Caller
 from chatd.broker import Broker, Draft, Published, Refused, Routed
 from chatd.channel import Outgoing
 from chatd.counters import Counters
 from chatd.drafting import Drafting, Permit, draft, draft_of_command
+from chatd.hooks.hooks import Hooks
 from chatd.hub import Hub
 from chatd.session import Session
 from protocol.body import Body
@@ -23,6 +26,13 @@ from protocol.codes import ErrorCode
 from protocol.messages import Error, Send, Sent
 from protocol.names import ChannelName
 from storage.records import StoredMessage
+
+
+class Admission(Protocol):
+    """Checks what a backend sends, in the place of a user's limits and rights."""
+
+    async def admit(self, session: Session, caller: Caller, commands: Sequence[Send]) -> list[Draft | Refused]:
+        """Return the draft of each command, or why it is refused."""
 
 
 class Router:
@@ -34,6 +44,8 @@ class Router:
         self._counters = counters
         self._monotonic = hub.monotonic
         self.broker: Broker  # set by the node: the broker delivers through this router
+        self.hooks: Hooks | None = None  # set by the node, if a backend is asked what may be sent
+        self.admission: Admission  # set by the node, of server sessions
 
     def send_now(self, session: Session, command: Send, now: float) -> bool:
         """Publish and answer one message that came alone, if nothing has to be waited for: the short way of `send`.
@@ -65,6 +77,8 @@ class Router:
         `started` is when it was read, on the hub's monotonic clock.
         """
         outcomes = await self._admit(session, commands, started)
+        if self.hooks is not None and session.principal is not None:
+            outcomes = await self.hooks.screen(session.principal, session, outcomes)
         drafts = [outcome for outcome in outcomes if isinstance(outcome, Draft)]
         placed = await self.broker.publish(drafts) if drafts else ()
         counters = self._counters
@@ -89,6 +103,8 @@ class Router:
     async def _admit(self, session: Session, commands: list[Send], now: float) -> list[Draft | Refused]:
         """Check limits and rights. Waits only when the store has to be asked for the members of a channel."""
         user, principal = session.user, session.principal
+        if session.caller is not None:
+            return await self.admission.admit(session, session.caller, commands)
         if user is None or principal is None:
             return [Refused(ErrorCode.NOT_CONNECTED, "say `connect` first")] * len(commands)
         in_pace = user.bucket.take_together(now, len(commands))
@@ -105,12 +121,18 @@ class Router:
                 permit = self._drafting.permit_now(principal, channel)
                 if permit is None:
                     permit = await self._drafting.permit(principal, channel)
-                session.permit = permit if isinstance(permit, Permit) and not permit.audience else None
+                session.permit = permit if isinstance(permit, Permit) and self._is_short(permit) else None
             if isinstance(permit, Refused):
                 outcomes.append(permit)
             else:
                 outcomes.append(draft_of_command(permit, command, encoding, session.id))
         return outcomes
+
+    def _is_short(self, permit: Permit) -> bool:
+        """Tell whether messages of the permit may go by `send_now`: nobody is asked who gets them or about them."""
+        return not permit.audience and not (
+            self.hooks is not None and self.hooks.screens(permit.address.namespace_name)
+        )
 
     async def publish(
         self, principal: Principal, channel: str, key: str, body: Body, retry: bool
@@ -124,6 +146,10 @@ class Router:
         wanted = permit if isinstance(permit, Refused) else draft(permit, key, body, retry, "")
         if isinstance(wanted, Refused):
             return wanted
+        if self.hooks is not None:
+            [wanted] = await self.hooks.screen(principal, None, [wanted])
+            if isinstance(wanted, Refused):
+                return wanted
         [answer] = await self.broker.publish([wanted])
         if isinstance(answer, Published) and not answer.duplicate:
             self._counters.messages_in += 1

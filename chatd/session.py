@@ -34,6 +34,7 @@ from protocol.names import ChannelName
 from storage.records import StoredMessage
 
 if TYPE_CHECKING:
+    from chatd.backend.caller import Caller
     from chatd.channel import Channel
     from chatd.drafting import Permit
     from chatd.handlers import Handlers
@@ -70,6 +71,7 @@ class Session:
         "_room",
         "attributes",
         "bucket",
+        "caller",
         "close_code",
         "direct",
         "early",
@@ -99,6 +101,7 @@ class Session:
         self.principal: Principal | None = None
         self.attributes: dict[str, str] | None = None  # what a backend said of it when it was let in
         self.user: User | None = None
+        self.caller: Caller | None = None  # of a server session: the backend's key, in the place of a principal
         self.expires_at: int | None = None
         self.subscriptions: dict[ChannelName, Channel] | None = None
         self.bucket: TokenBucket | None = None

@@ -65,11 +65,13 @@ class CloseCode(IntEnum):
     TOO_FAST = 4004  # the client went on over its rate limits after being told; wait retry_after
     REPLACED = 4005  # the user opened more than limits.sessions_per_user: the oldest made room
     UNAVAILABLE = 4006  # the store cannot be read, so `connect` cannot be answered: come back a little later
+    ENDED = 4007  # a backend ended this session, which may come back
 
     HELLO_TIMEOUT = 4500  # no `connect` within limits.hello_seconds
     BAD_MESSAGE = 4501  # bytes that are no JSON or MessagePack object
     UNAUTHORIZED = 4502  # `connect` with a token that is not accepted
     REVOKED = 4503  # the device was revoked or logged out, or the account was closed
+    DISMISSED = 4504  # a backend ended this session, which shall not come back by itself
 
 
 def may_retry(code: int) -> bool:

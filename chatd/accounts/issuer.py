@@ -10,7 +10,8 @@ import msgspec
 from chatd.accounts.jwks import Jwks
 from chatd.accounts.keys import KeyFile, Keys
 from chatd.accounts.principal import Principal
-from chatd.accounts.tokens import OWN_ISSUER, Issuer, TokenError, check_times, read_payload
+from chatd.accounts.subscription_tokens import Leave
+from chatd.accounts.tokens import OWN_ISSUER, TokenError, check_times, read_payload
 from chatd.config import Auth, ConfigError
 from protocol.codes import ErrorCode
 from protocol.names import DeviceId, UserId, is_user_id
@@ -18,10 +19,13 @@ from protocol.names import DeviceId, UserId, is_user_id
 ANY_DEVICE = DeviceId("outside")
 """The device of a client that does not say which it is."""
 
+CHANNEL_CLAIM = "channel"
+"""A token with this claim lets its user subscribe to this channel, and is good for nothing else."""
+
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def open_issuer(config: Auth, clock: Callable[[], float]) -> Issuer | None:
+def open_issuer(config: Auth, clock: Callable[[], float]) -> "OutsideIssuer | None":
     """Make the outside issuer that the configuration names; None when it names none.
 
     Raises:
@@ -51,6 +55,27 @@ class OutsideIssuer:
         Raises:
             TokenError: The token is not accepted, or the issuer's keys cannot be had.
         """
+        claims, user, expires = await self._read(token)
+        if CHANNEL_CLAIM in claims:
+            raise TokenError(ErrorCode.BAD_TOKEN, "the token is for a subscription, not for its user")
+        if device and not is_user_id(device):
+            raise TokenError(ErrorCode.BAD_REQUEST, "`device` is malformed")
+        return Principal(UserId(user), DeviceId(device) if device else ANY_DEVICE, False, int(expires))
+
+    async def subscription(self, token: str) -> Leave:
+        """Return which user may read which channel by the token.
+
+        Raises:
+            TokenError: The token is not accepted, is for no subscription, or the issuer's keys cannot be had.
+        """
+        claims, user, _ = await self._read(token)
+        channel = claims.get(CHANNEL_CLAIM)
+        if not isinstance(channel, str):
+            raise TokenError(ErrorCode.BAD_TOKEN, "the token is not for a subscription")
+        return Leave(user, channel)
+
+    async def _read(self, token: str) -> tuple[dict[str, Any], str, float]:
+        """Return the claims of a token that is good now, its user, and when it ends."""
         key = await self._keys.find(self._key_id(token))
         claims = _read_claims(read_payload(self._jws, token, key.value, key.algorithms))
         self._check_party(claims)
@@ -61,9 +86,7 @@ class OutsideIssuer:
         user = claims.get(self._config.user_claim)
         if not isinstance(user, str) or not is_user_id(user):
             raise TokenError(ErrorCode.BAD_TOKEN, "the token names no user")
-        if device and not is_user_id(device):
-            raise TokenError(ErrorCode.BAD_REQUEST, "`device` is malformed")
-        return Principal(UserId(user), DeviceId(device) if device else ANY_DEVICE, False, int(expires))
+        return claims, user, expires
 
     def _key_id(self, token: str) -> str | None:
         try:

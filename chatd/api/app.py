@@ -15,18 +15,18 @@ from chatd.accounts.tokens import TokenError
 from chatd.api.docs import document_routes
 from chatd.api.health import health_routes
 from chatd.api.pages import page_routes
-from chatd.api.problems import ApiError, code_of_status, problem, problem_response
+from chatd.api.problems import ApiError, code_of_status, problem, problem_of, problem_response
 from chatd.api.services import Services
 from chatd.api.v1.auth import AUTH_BLUEPRINT, auth_routes
 from chatd.api.v1.channels import channel_routes
 from chatd.api.v1.users import user_routes
 from chatd.api.websocket_hint import websocket_hint
+from chatd.broker.logs import TooManyChannels
 from chatd.config import Limits
 from chatd.counters import Counters
+from chatd.rights import Denied
 from protocol.codes import ErrorCode
 from storage import StoreError
-
-STORE_RETRY_SECONDS = 1.0
 
 _log = structlog.get_logger()
 
@@ -77,17 +77,17 @@ def _register_errors(app: QuartTrio, counters: Counters) -> None:
     @app.errorhandler(ApiError)
     @app.errorhandler(AccountError)
     @app.errorhandler(TokenError)
-    async def on_refused(error: ApiError | AccountError | TokenError) -> Response:
-        is_login = isinstance(error, AccountError) and request.blueprint == AUTH_BLUEPRINT
-        if is_login or isinstance(error, TokenError):
-            counters.auth_failures[error.code.name.lower()] += 1
-        retry_after = None if isinstance(error, TokenError) else error.retry_after
-        return problem_response(problem(error.code, error.reason, retry_after))
-
+    @app.errorhandler(Denied)
     @app.errorhandler(StoreError)
-    async def on_store_error(error: StoreError) -> Response:
-        _log.warning("store failed a request", error=str(error))
-        return problem_response(problem(ErrorCode.UNAVAILABLE, "the store cannot do it now", STORE_RETRY_SECONDS))
+    @app.errorhandler(TooManyChannels)
+    async def on_refused(error: Exception) -> Response:
+        is_login = isinstance(error, AccountError) and request.blueprint == AUTH_BLUEPRINT
+        if (is_login and isinstance(error, AccountError)) or isinstance(error, TokenError):
+            counters.auth_failures[error.code.name.lower()] += 1
+        if isinstance(error, StoreError):
+            _log.warning("store failed a request", error=str(error))
+        described = problem_of(error)
+        return problem_response(described) if described is not None else await on_fault(error)
 
     @app.errorhandler(HTTPException)
     async def on_http_error(error: HTTPException) -> Response:

@@ -10,7 +10,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from quart_trio import QuartTrio
 
 from chatd.api.connection import Address, Connection, HttpSettings
-from chatd.api.gate import Gate
+from chatd.api.cors import Cors
+from chatd.api.gate import Gate, HotRoute, KeyDesk
 from chatd.config import Config, Limits
 from chatd.counters import Counters
 from chatd.limits import AddressLimiter
@@ -28,8 +29,24 @@ class HttpServer:
     under way finish, and returns. Who called `serve` bounds how long that may be, by ending the connections.
     """
 
-    def __init__(self, app: QuartTrio, config: Config, limiter: AddressLimiter, counters: Counters) -> None:
-        self._gate = Gate(app, limiter, TrustedProxies(config.server.trusted_proxies), counters)
+    def __init__(
+        self,
+        app: QuartTrio,
+        config: Config,
+        limiter: AddressLimiter,
+        counters: Counters,
+        keys: KeyDesk,
+        hot: HotRoute,
+    ) -> None:
+        self._gate = Gate(
+            app,
+            limiter,
+            TrustedProxies(config.server.trusted_proxies),
+            counters,
+            keys,
+            hot,
+            Cors(config.server.cors_origins),
+        )
         self._stall_seconds = config.websocket.stall_seconds
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()

@@ -5,9 +5,15 @@ import math
 import msgspec
 from quart import Response
 
+from chatd.accounts.errors import AccountError
+from chatd.accounts.tokens import TokenError
+from chatd.broker.logs import TooManyChannels
+from chatd.rights import Denied
 from protocol.codes import ErrorCode
+from storage import StoreError
 
 CONTENT_TYPE = "application/problem+json"
+STORE_RETRY_SECONDS = 1.0
 
 STATUS = {
     ErrorCode.RATE_LIMITED: 429,
@@ -52,13 +58,16 @@ _CODE_OF_STATUS = {
 
 
 class ApiError(Exception):
-    """A request is refused with this code."""
+    """A request is refused with this code. `status` is only for where HTTP has a nearer one than the code's."""
 
-    def __init__(self, code: ErrorCode, reason: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: ErrorCode, reason: str, retry_after: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
         self.retry_after = retry_after
+        self.status = status
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -82,6 +91,21 @@ def problem(code: ErrorCode, reason: str, retry_after: float | None = None, stat
         code=code.value,
         retry_after=None if retry_after is None else round(retry_after, 3),
     )
+
+
+def problem_of(error: Exception) -> Problem | None:
+    """Describe what a part of chatd refused or could not do; None for a fault that none of them announces."""
+    match error:
+        case ApiError():
+            return problem(error.code, error.reason, error.retry_after, error.status)
+        case AccountError():
+            return problem(error.code, error.reason, error.retry_after)
+        case TokenError() | Denied():
+            return problem(error.code, error.reason)
+        case StoreError() | TooManyChannels():
+            return problem(ErrorCode.UNAVAILABLE, "the store cannot do it now", STORE_RETRY_SECONDS)
+        case _:
+            return None
 
 
 def problem_headers(described: Problem) -> dict[str, str]:

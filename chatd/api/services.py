@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from chatd.accounts.accounts import Accounts
 from chatd.accounts.tokens import Tokens
 from chatd.api.realtime import Realtime
+from chatd.backend.build import Backend
 from chatd.config import Config
 from chatd.counters import Counters
 from storage import Store
@@ -22,3 +23,4 @@ class Services:
     store: Store
     metrics: Callable[[], tuple[bytes, str]]
     counters: Counters
+    backend: Backend

@@ -32,7 +32,7 @@ class Keyring:
         self._clock = clock  # Unix seconds
         self._random_bytes = random_bytes
 
-    async def list(self) -> list[ApiKeyRecord]:
+    async def all(self) -> list[ApiKeyRecord]:
         """Return every key, the oldest first, each with when it was last used."""
         return [await last_used(self._store, record) for record in await self._store.api_keys()]
 

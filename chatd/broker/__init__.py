@@ -18,6 +18,10 @@ RETRY_SECONDS = 1.0
 """Asked of a client whose command the store or the broker could not take: failures and full queues are short."""
 
 
+EXPIRED_KIND = "expired"
+"""The kind of a message whose time to live is over: its place is there, what it said is not."""
+
+
 class Draft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A message that has no place yet.
 

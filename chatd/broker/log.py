@@ -4,7 +4,7 @@ from collections import deque
 from itertools import islice
 
 from chatd.config import Namespace
-from protocol.names import ChannelName, Epoch, Seq
+from protocol.names import ChannelName, Epoch, Seq, UserId
 from storage.records import StoredMessage
 
 # A channel is reborn this far from its last stored seq, so that what readers remember of messages that are lost, such
@@ -32,6 +32,25 @@ class Log:
         """Take a message that is as durable as its namespace says, right before it is sent out."""
         self.delivered = message.seq
         self.recent.append(message)
+
+    def find(self, sender: UserId, key: str) -> StoredMessage | None:
+        """Return the message of this sender and key, if it is here."""
+        for message in reversed(self.recent):
+            if message.key == key and message.sender == sender:
+                return message
+        return None
+
+    def revise(self, newer: StoredMessage) -> None:
+        """Let a newer version of a message take its place, if it is here."""
+        for index, message in enumerate(self.recent):
+            if message.seq == newer.seq and message.epoch == newer.epoch:
+                self.recent[index] = newer
+                return
+
+    def turn(self, epoch: Epoch) -> None:
+        """Go on in another epoch, with the next message that arrives."""
+        self.epoch = epoch
+        self.recent.clear()
 
     @property
     def oldest(self) -> Seq:

@@ -11,10 +11,11 @@ What a crash costs, by history:
 
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import structlog
 import trio
 
-from chatd.broker import RETRY_SECONDS, BrokerStatistics, Deliver, Draft, Published, Recovery, Refused
+from chatd.broker import EXPIRED_KIND, RETRY_SECONDS, BrokerStatistics, Deliver, Draft, Published, Recovery, Refused
 from chatd.broker.commit import Batch, Commit, Placed
 from chatd.broker.keys import Keys, KnownKey
 from chatd.broker.log import Log
@@ -23,8 +24,9 @@ from chatd.broker.saver import Saver
 from chatd.config import Namespace
 from chatd.counters import Latency
 from chatd.settings import Settings
+from protocol.body import json_body
 from protocol.codes import ErrorCode
-from protocol.names import ChannelName, Epoch, Seq
+from protocol.names import ChannelName, Epoch, Seq, UserId
 from storage import Store, StoreError
 from storage.records import StoredMessage
 
@@ -339,6 +341,25 @@ class MemoryBroker:
             return here
         older_than = oldest if before is None else min(before, oldest)
         return await self._store.history(log.channel, before=older_than, limit=limit - len(here)) + here
+
+    async def forget(self, channel: ChannelName, sender: UserId, key: str) -> bool:
+        """Empty the message of this sender and key, in memory and store; its place stays, with kind "expired".
+
+        Returns False if it is being stored at the moment, and must be asked for again.
+        """
+        log = self._logs.known.get(channel)
+        found = None if log is None else log.find(sender, key)
+        if found is None:
+            found = await self._store.find(sender, key, 0)
+            log = self._logs.known.get(channel)
+        if found is None or found.channel != channel:
+            return log is None or not log.waiting
+        ended = msgspec.structs.replace(found, body=json_body({}), kind=EXPIRED_KIND, revised_at=self._now())
+        if log is not None:
+            log.revise(ended)
+        if log is None or log.history != "none":
+            await self._store.revise(ended)
+        return log is None or log.history != "recent" or log.saved >= ended.seq
 
     async def _patience_loop(self) -> None:
         """Let nobody wait for the store much longer than `broker.publish_seconds`.

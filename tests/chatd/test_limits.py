@@ -131,10 +131,10 @@ def test_a_disconnect_without_a_connect_is_an_error_of_the_caller() -> None:
 
 def test_requests_have_a_rate_of_their_own() -> None:
     limiter = AddressLimiter(Limits(http_requests_per_second=1.0, http_requests_burst=2))
-    assert limiter.request("192.0.2.1", 0.0) is None
-    assert limiter.request("192.0.2.1", 0.0) is None
-    refusal = limiter.request("192.0.2.1", 0.0)
+    assert [limiter.request("192.0.2.1", 0.0)[0] for _ in range(2)] == [None, None]
+    refusal, standing = limiter.request("192.0.2.1", 0.0)
     assert refusal is not None
+    assert (standing.left, standing.reset_seconds, standing.policy.window_seconds) == (0, 2.0, 2)
     assert refusal.reason is RefusalReason.REQUEST_RATE
     assert limiter.connect("192.0.2.1", 0.0) is None
 

@@ -173,6 +173,7 @@ async def running_node(folder: Path, config: Config | None = None) -> AsyncItera
         node = build_node(config or Config(), SECRET, store, store.jobs)
         await node.broker.start()
         await node.accounts.start()
+        await node.backend.keys.start()
         await node.webhooks.start()
         async with trio.open_nursery() as nursery:
             for service in (
@@ -183,7 +184,9 @@ async def running_node(folder: Path, config: Config | None = None) -> AsyncItera
                 node.reads.run,
                 node.pushing.run,
                 node.webhooks.run,
+                node.hooks.run,
                 node.keepalive.run,
+                node.backend.run,
             ):
                 nursery.start_soon(service)
             running = Rig(node, store, nursery)

@@ -13,6 +13,7 @@ from chatd.accounts.refresh_tokens import RefreshTokens
 from chatd.accounts.tokens import Tokens
 from chatd.api.app import build_app
 from chatd.api.services import Services
+from chatd.backend.build import Backend
 from chatd.config import Auth, Config, Limits
 from chatd.counters import Counters
 from protocol.names import DeviceId, UserId
@@ -22,6 +23,9 @@ from tests.fakes.hand_clock import HandClock
 
 SECRET = bytes(range(32))
 CONFIG = Config(auth=Auth(hash_memory_kib=8, hash_passes=1), limits=Limits(http_body_bytes=2000, http_body_seconds=0.3))
+
+NO_BACKEND = cast(Backend, None)
+"""For tests of what is not the server API."""
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
 
@@ -50,7 +54,7 @@ def tokens(clock: HandClock) -> Tokens:
 def services(records: AccountRecords, realtime: CalmRealtime, tokens: Tokens, clock: HandClock) -> Services:
     accounts = Accounts(records.as_store(), tokens, RefreshTokens(SECRET), CONFIG.auth, clock)
     metrics = (b"up 1\n", "text/plain")
-    return Services(CONFIG, accounts, tokens, realtime, records.as_store(), lambda: metrics, Counters())
+    return Services(CONFIG, accounts, tokens, realtime, records.as_store(), lambda: metrics, Counters(), NO_BACKEND)
 
 
 @pytest.fixture

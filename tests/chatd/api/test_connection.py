@@ -18,6 +18,7 @@ from chatd.api.services import Services
 from chatd.counters import Counters
 from chatd.limits import AddressLimiter
 from tests.chatd.api.conftest import CONFIG
+from tests.fakes.keyless import KEYLESS
 
 HERE = ("192.0.2.1", 1)
 GET = b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -32,7 +33,7 @@ async def server(services: Services) -> AsyncIterator[HttpServer]:
     async def large() -> Response:
         return Response(b"x" * 1_000_000)
 
-    server = HttpServer(app, CONFIG, AddressLimiter(CONFIG.limits), Counters())
+    server = HttpServer(app, CONFIG, AddressLimiter(CONFIG.limits), Counters(), *KEYLESS)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
         yield server

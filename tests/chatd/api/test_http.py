@@ -26,6 +26,7 @@ from chatd.limits import AddressLimiter
 from protocol.codes import ErrorCode
 from tests.chatd.api.conftest import CONFIG
 from tests.fakes.certificate import client_context, make_certificate
+from tests.fakes.keyless import KEYLESS
 
 pytestmark = pytest.mark.system
 
@@ -47,7 +48,7 @@ class Site:
             server=msgspec.structs.replace(CONFIG.server, trusted_proxies=("127.0.0.2",), **server or {}),
         )
         self.counters = Counters()
-        self.server = HttpServer(app, self.config, AddressLimiter(self.config.limits), self.counters)
+        self.server = HttpServer(app, self.config, AddressLimiter(self.config.limits), self.counters, *KEYLESS)
         self.stop = trio.CancelScope()
         self.stopped = trio.Event()
         self.served = trio.Event()
@@ -329,6 +330,7 @@ async def test_a_client_that_reads_nothing_is_cut_off(app: QuartTrio) -> None:
         ),
         AddressLimiter(site.config.limits),
         site.counters,
+        *KEYLESS,
     )
     async with running(site):
         stream = await trio.open_tcp_stream("127.0.0.1", site.port)
