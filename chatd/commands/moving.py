@@ -115,10 +115,11 @@ def copy_command(other: Path, path: Path | None) -> None:
 
 
 async def _copy(config: Config, other: Config) -> Checksum:
-    with _bars("copying") as progress:
+    async with open_source(config) as source:
         _make_folder(other)
-        async with open_source(config) as source, open_store(other) as opened:
-            return await copy(source, opened.store, describe(config), _now, progress())
+        async with open_store(other) as opened:
+            with _bars("copying") as progress:
+                return await copy(source, opened.store, describe(config), _now, progress())
 
 
 @click.command("checksum")
