@@ -50,6 +50,8 @@ class Leases:
         self._describe = describe
         self._clear_up = clear_up
         self._said: NodeId | None = None  # which incarnation has a lease
+        self._claimed: list[NodeId] = []  # to be cleared up after
+        self._has_left = False
         self._fails = False
         self._beat = Script("cluster_beat", 3)
         self._leave = Script("cluster_leave", 3)
@@ -87,26 +89,38 @@ class Leases:
         self.nodes = sorted(NodeId(name.decode()) for name in nodes)
         return [NodeId(name.decode()) for name in claimed]
 
+    async def start(self) -> None:
+        """Take the first lease.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        self._claimed = await self.beat()
+
     async def run(self) -> None:
         """Beat, and clear up after others, until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
+                claimed, self._claimed = self._claimed, []
+                for node in claimed:
+                    nursery.start_soon(self._finish, node)
+                await trio.sleep(self._config.heartbeat_seconds)
+                if self._has_left:
+                    continue
                 try:
-                    claimed = await self.beat()
+                    self._claimed = await self.beat()
                 except RedisError as error:
                     self._note(error)
                 else:
                     self._note(None)
-                    for node in claimed:
-                        nursery.start_soon(self._finish, node)
-                await trio.sleep(self._config.heartbeat_seconds)
 
     async def leave(self) -> None:
-        """End the lease: others clear up at once.
+        """End the lease, for good: others clear up at once.
 
         Raises:
             RedisError: They do when it has run out.
         """
+        self._has_left = True
         arguments = (*lease_keys(self._servers), self._incarnation.node)
         await self._servers.run_script(SHARD, self._leave, arguments)
 

@@ -84,9 +84,13 @@ class Registry:
         """
         with trio.move_on_after(self._config.register_seconds):
             while user in self._pending or user in self._writing:
-                await self._written.wait()
+                await self.next_batch()
             return
         raise RedisUnavailable("the registry of sessions does not answer")
+
+    async def next_batch(self) -> None:
+        """Return when another batch went to Redis, or failed."""
+        await self._written.wait()
 
     async def run(self) -> None:
         """Say what there is to say, until cancelled."""

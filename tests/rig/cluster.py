@@ -1,21 +1,31 @@
 """Parts of a cluster around a real Redis, in the test's own process."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import trio
 
+from chatd.accounts.tokens import Tokens
 from chatd.cluster import NodeId
+from chatd.cluster.cluster import ClusterNode
 from chatd.cluster.incarnation import Incarnation
 from chatd.cluster.leases import Leases
 from chatd.cluster.post import Post
+from chatd.cluster.presence import ClusterPresence
 from chatd.cluster.registry import Registry
 from chatd.cluster.whereabouts import Change
-from chatd.config import Cluster, Redis
+from chatd.config import Cluster, Config, Namespace, Presence, Redis
+from chatd.counters import Counters
+from chatd.hub import Hub
+from chatd.presence.tracker import PresenceEvent
 from chatd.redis.servers import Servers
+from chatd.settings import Settings
+from protocol.messages import PresenceChanged
 from protocol.names import UserId
+from storage import Store
 from tests.rig.redis import RedisServer
 
 PATIENCE_SECONDS = 10.0
@@ -100,3 +110,83 @@ async def running_member(
             await member.post.wait_open()
         yield member
         nursery.cancel_scope.cancel()
+
+
+class Site:
+    """A whole `ClusterNode` with a hub of its own, what it tells its readers, and a store in memory."""
+
+    def __init__(self, servers: Servers, name: str, config: Config) -> None:
+        self.settings = Settings(config)
+        self.hub = Hub(self.settings, Counters(), time.time)
+        self.tokens = Tokens(bytes(32), config.auth, time.time)
+        self.store = LastSeenStore()
+        self.events: list[PresenceEvent] = []
+        self.watched: set[str] = set()  # users that somebody here watches
+        named = msgspec.structs.replace(config, cluster=msgspec.structs.replace(config.cluster, node=name))
+        self.cluster = ClusterNode(named, servers, self.hub, self.tokens, cast(Store, self.store), self.events.append)
+        self.cluster.presence._is_watched = lambda channel: channel.partition(":")[2] in self.watched
+
+    @property
+    def presence(self) -> ClusterPresence:
+        """The tracker."""
+        return self.cluster.presence
+
+    def told(self) -> list[tuple[str, str]]:
+        """Return what those who watch users here were told of them."""
+        return [(event.user, event.state) for event in self.events if isinstance(event, PresenceChanged)]
+
+    async def states(self, *users: str) -> list[str]:
+        """Return what is shown of users."""
+        return [state.state for state in await self.presence.states([UserId(user) for user in users])]
+
+    async def come(self, *users: str) -> None:
+        """Let a session of each user come, and wait until all nodes know."""
+        for user in users:
+            self.presence.session_opened(UserId(user), f"{user} here")
+        for user in users:
+            await self.cluster.settle(UserId(user))
+
+    async def go(self, *users: str) -> None:
+        """Let these sessions end, and wait until all nodes know."""
+        for user in users:
+            self.presence.session_closed(UserId(user), f"{user} here")
+        for user in users:
+            await self.cluster.settle(UserId(user))
+
+
+class LastSeenStore:
+    """Keeps last seen in memory."""
+
+    def __init__(self) -> None:
+        self.seen: dict[UserId, int] = {}
+
+    async def save_last_seen(self, seen: Mapping[UserId, int]) -> None:
+        """Keep them."""
+        await trio.lowlevel.checkpoint()
+        self.seen.update(seen)
+
+    async def last_seen(self, users: Sequence[UserId]) -> dict[UserId, int]:
+        """Return them."""
+        await trio.lowlevel.checkpoint()
+        return {user: self.seen[user] for user in users if user in self.seen}
+
+
+PRESENCE = Presence(grace_seconds=0.3, tick_seconds=0.05, list_users=3, last_seen_save_seconds=0.1)
+SITE = Config(
+    presence=PRESENCE,
+    cluster=CLUSTER,
+    namespaces={"club": Namespace(presence="list"), "room": Namespace(presence="count")},
+)
+
+
+@asynccontextmanager
+async def running_site(server: RedisServer, name: str, config: Config = SITE) -> AsyncIterator[Site]:
+    """Run a node of a cluster; leaving the block without `stop` is a crash to the others."""
+    async with running_servers(server) as servers:
+        site = Site(servers, name, config)
+        await site.cluster.start()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(site.cluster.run)
+            nursery.start_soon(site.cluster.presence.run)
+            yield site
+            nursery.cancel_scope.cancel()
