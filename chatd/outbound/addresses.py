@@ -14,6 +14,9 @@ _PRIVATE = tuple(
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7", "::1")
 )
 
+# RFC 6890: for protocols; Oracle's metadata service is in it. Not every version of Python knows all of it.
+_PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")
+
 # RFC 6052 and RFC 8215: IPv4 addresses behind a translator.
 _TRANSLATED = tuple(ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48"))
 
@@ -30,7 +33,7 @@ def is_allowed(address: Address, *, allow_private: bool) -> bool:
     inner = _inner(address)
     if inner is not None:
         return is_allowed(inner, allow_private=allow_private)
-    if address in _METADATA or address.is_multicast:
+    if address in _METADATA or address in _PROTOCOLS or address.is_multicast:
         return False
     if any(address in network for network in _PRIVATE):
         return allow_private

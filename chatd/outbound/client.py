@@ -25,7 +25,7 @@ class PostFailed(Exception):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came back; `body` is cut off at the bound."""
+    """What came back; of the body no more than was asked for."""
 
     status: int
     headers: dict[str, str]
@@ -88,16 +88,16 @@ class Client:
             self._pool.stream("POST", url, headers=fields, content=body) as response,
             aclosing(cast(AsyncGenerator[bytes, None], response.aiter_stream())) as parts,
         ):
-            async for part in parts:
-                received += part
-                if len(received) > answer_bytes:
-                    break
+            async for part in parts:  # to its end, or the deadline's: an answer left in the middle costs the connection
+                received += part[: answer_bytes - len(received)]
         answered = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-        return Answer(response.status, answered, bytes(received[:answer_bytes]))
+        return Answer(response.status, answered, bytes(received))
 
 
 def _in_words(error: Exception) -> str:
-    """Return the type and text of an error as one line."""
-    text = " ".join(str(error).split())
+    """Return an error as one line: its type, and its text or that of what caused it."""
+    told: BaseException | None = error
+    while told is not None and not str(told):
+        told = told.__cause__ or told.__context__
     name = type(error).__name__
-    return f"{name}: {text}"[:300] if text else name
+    return f"{name}: {' '.join(str(told).split())}"[:300] if told is not None else name

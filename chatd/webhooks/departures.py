@@ -16,7 +16,7 @@ whichever of them tells of one says so here once: `SharedDepartures`.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -26,13 +26,13 @@ from chatd.webhooks.events import Happened, UserOffline, reason_of
 from chatd.webhooks.gatherer import Gatherer
 from protocol.names import UserId
 from storage import Store, StoreError
-from storage.jobs import JobQueue, NewJob
+from storage.jobs import Job, JobQueue, NewJob
 
 PRESENT_QUEUE = "webhooks.present"
 TOLD_QUEUE = "webhooks.told"
 
-# What an earlier process left is read at once: more users than any node has.
-_MOST_STAYS = 10_000_000
+# What an earlier process left is read in pages.
+_PAGE = 1000
 # Departures found after a restart go into the queue in parts of this many.
 _SLICE = 500
 
@@ -155,15 +155,21 @@ class Departures:
 
     async def start(self) -> None:
         """Read who was there when the last process ended; before any session is opened."""
-        now = self._now()
-        told = {job.key for job in await self._jobs.claim(TOLD_QUEUE, now=now, lease_ms=1, limit=_MOST_STAYS)}
-        for job in await self._jobs.claim(PRESENT_QUEUE, now=now, lease_ms=1, limit=_MOST_STAYS):
-            marker = msgspec.json.decode(job.body, type=_Marker)
+        told = {job.key async for job in self._all(TOLD_QUEUE)}
+        async for job in self._all(PRESENT_QUEUE):
             if job.key not in told:
+                marker = msgspec.json.decode(job.body, type=_Marker)
                 self._stays[marker.user] = _Stay(job.key, marker.since, is_kept=True)
                 self._missing[marker.user] = None
         if told:
             await self._remove(list(told))
+
+    async def _all(self, queue: str) -> AsyncIterator[Job]:
+        after = None
+        while page := await self._jobs.pending(queue, after=after, limit=_PAGE):
+            for job in page:
+                yield job
+            after = page[-1].job_id
 
     async def tell_missing(self) -> None:
         """Tell about all who did not come back. Called when the grace time after the start is over."""

@@ -5,9 +5,9 @@ Theory of operation. `tell` appends to a list and returns. A task waits until th
 if there are too many events for one. A job is a request, and its id the same for every attempt; a lane's jobs are done
 one after the other. So what happens to a user, or in a channel, is told in its order, however often something fails.
 
-A queue that is full or cannot be reached holds up the task, not those who call `tell`: the list grows to
-`webhooks.gather_events` or `gather_bytes`, and what comes then is counted and dropped. A crash of the node loses what
-is in the list.
+A store that is away holds up the task, not those who call `tell`: the list grows to `webhooks.gather_events` or
+`gather_bytes`, and what comes then is counted and dropped. So is what comes for an endpoint whose queue is full. A
+crash of the node loses what is in the list.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ import trio
 from chatd.config import Webhooks
 from chatd.webhooks.events import Happened, write, write_batch
 from chatd.webhooks.routes import Route, Routes
-from storage import StoreError
+from storage import StoreBusy, StoreError
 from storage.jobs import JobQueue, NewJob
 
 # Pause after the queue refused: it is full or away, which no hurry changes.
@@ -65,8 +65,7 @@ class Gatherer:
         self._something = trio.Event()
         self._turn = trio.Lock()  # puts are made one after the other
         # What a put was begun with: it is repeated as it is, with the same ids, until the queue has it.
-        self._packed: list[NewJob] = []
-        self._packed_events = 0
+        self._packed: list[tuple[int, NewJob]] = []  # each with how many events it has
         self._fails = False
         self.queued = 0
         self.dropped: defaultdict[str, int] = defaultdict(int)
@@ -74,7 +73,7 @@ class Gatherer:
     @property
     def waiting(self) -> int:
         """How many events are not in the queue yet."""
-        return len(self._events) + self._packed_events
+        return len(self._events) + sum(count for count, _ in self._packed)
 
     def tell(self, event: Happened, size: int = 0) -> None:
         """Take an event; never waits, never raises. Dropped if too many wait already.
@@ -107,12 +106,11 @@ class Gatherer:
                 self._drop("stopped", self.waiting)
 
     async def flush(self) -> None:
-        """Put everything told so far into the queue; return when it is kept. Waits as long as the queue refuses."""
+        """Put everything told so far into the queue; return when it is kept. Waits as long as the store is away."""
         async with self._turn:
             while self._packed or self._take():
-                await self._put(self._packed)
-                self.queued += self._packed_events
-                self._packed, self._packed_events = [], 0
+                await self._put()
+                self._packed = []
                 self._on_put()
                 if self.along is not None:
                     await self.along.kept()
@@ -123,15 +121,14 @@ class Gatherer:
         events, self._events = self._events, []
         extra = self.along.take() if self.along is not None else []
         self._bytes = 0
-        self._packed = [*extra, *self._pack(events)]
-        self._packed_events = len(events) if self._packed else 0
+        self._packed = [*self._pack(events), *((0, job) for job in extra)]
         return bool(self._packed)
 
-    async def _put(self, jobs: list[NewJob]) -> None:
-        """Return when the queue has taken the jobs, however long it refuses."""
+    async def _put(self) -> None:
+        """Return when the queue has taken what is packed, however long the store is away."""
         while True:
             try:
-                await self._jobs.put(jobs, now=int(self._clock() * 1000))
+                await self._put_once()
             except StoreError as error:
                 if not self._fails:
                     self._fails = True
@@ -143,6 +140,24 @@ class Gatherer:
                 _log.info("webhooks are queued again")
             return
 
+    async def _put_once(self) -> None:
+        now = int(self._clock() * 1000)
+        try:
+            await self._jobs.put([job for _, job in self._packed], now=now)
+            self.queued += sum(count for count, _ in self._packed)
+        except StoreBusy:
+            # Some endpoint's queue is full. The others get theirs all the same.
+            by_queue: dict[str, list[tuple[int, NewJob]]] = {}
+            for count, job in self._packed:
+                by_queue.setdefault(job.queue, []).append((count, job))
+            for packed in by_queue.values():
+                events = sum(count for count, _ in packed)
+                try:
+                    await self._jobs.put([job for _, job in packed], now=now)
+                    self.queued += events
+                except StoreBusy:
+                    self._drop("queue_full", events)
+
     def _drop(self, cause: str, count: int) -> None:
         if not self.dropped[cause]:
             _log.warning("webhook events are dropped", cause=cause)
@@ -150,8 +165,8 @@ class Gatherer:
 
     # From events to requests.
 
-    def _pack(self, events: list[Happened]) -> list[NewJob]:
-        """Return the jobs of some events, in their order within each lane."""
+    def _pack(self, events: list[Happened]) -> list[tuple[int, NewJob]]:
+        """Return the jobs of some events, in their order within each lane, and how many events each has."""
         lanes: dict[tuple[Route, str], list[bytes]] = {}
         for event in events:
             written = b""
@@ -165,23 +180,23 @@ class Gatherer:
                 lanes.setdefault((route, route.lane(event.subject)), []).append(written)
         now = int(self._clock() * 1000)
         return [
-            NewJob(queue=route.queue, body=body, due=now, lane=lane, key=self._new_id())
+            (count, NewJob(queue=route.queue, body=body, due=now, lane=lane, key=self._new_id()))
             for (route, lane), items in lanes.items()
-            for body in self._bodies(route, items, now)
+            for count, body in self._bodies(route, items, now)
         ]
 
-    def _bodies(self, route: Route, items: list[bytes], now: int) -> list[bytes]:
-        """Cut what one lane gets into requests, bounded by count and by bytes."""
+    def _bodies(self, route: Route, items: list[bytes], now: int) -> list[tuple[int, bytes]]:
+        """Cut what one lane gets into requests, bounded by count and by bytes; return each with its events' count."""
         if route.batch_events == 1:
-            return items
+            return [(1, item) for item in items]
         bodies = []
         part: list[bytes] = []
         size = 0
         for item in items:
             if part and (len(part) >= route.batch_events or size + len(item) > self._config.batch_bytes):
-                bodies.append(write_batch(part, now))
+                bodies.append((len(part), write_batch(part, now)))
                 part, size = [], 0
             part.append(item)
             size += len(item)
-        bodies.append(write_batch(part, now))
+        bodies.append((len(part), write_batch(part, now)))
         return bodies
