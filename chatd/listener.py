@@ -8,7 +8,7 @@ accept ─ limits ─ [PROXY header] ─ [TLS] ─ request head ─┬─ upgrad
 import errno
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -23,6 +23,7 @@ from chatd.keepalive import Keepalive
 from chatd.limits import AddressLimiter
 from chatd.link import Link
 from chatd.poller import Poller
+from chatd.ports import adopt_port, open_port
 from chatd.session import Session
 from chatd.settings import Settings
 from chatd.stream import LinkStream
@@ -107,30 +108,13 @@ class Listener:
 
     # The port.
 
-    def bind(self) -> list[tuple[str, int]]:
-        """Open the port on every address that the host has; return where.
+    def bind(self, descriptors: Sequence[int] = ()) -> list[tuple[str, int]]:
+        """Open the port on every address that the host has, or take over sockets that listen; return where.
 
         Raises:
             OSError: It cannot be opened. Its text says where, and why.
         """
-        server = self._settings.config.server
-        port = server.port
-        try:
-            found = socket.getaddrinfo(server.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            for family, kind, protocol, _, address in dict.fromkeys(found):
-                sock = socket.socket(family, kind, protocol)
-                self._sockets.append(sock)
-                sock.setblocking(False)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.bind((address[0], port, *address[2:]))
-                port = sock.getsockname()[1]  # with port 0, all addresses get the one that the first one got
-                sock.listen(server.backlog)
-        except (OSError, UnicodeError) as error:  # a host with an empty or long label is a UnicodeError
-            self._close_sockets()
-            reason = (isinstance(error, OSError) and error.strerror) or error
-            raise OSError(f"cannot listen on {server.host!r} port {port}: {reason}") from error
+        self._sockets = adopt_port(descriptors) if descriptors else open_port(self._settings.config.server)
         return [sock.getsockname()[:2] for sock in self._sockets]
 
     async def run(self) -> None:
