@@ -29,9 +29,11 @@ async def history(desk: Desk, channel: str = DURABLE, **page: int) -> list[int]:
 
 
 async def publish_many(desk: Desk, count: int, channel: str = DURABLE) -> None:
-    """Publish messages with keys of their own, one after the other."""
+    """Publish messages with keys of their own, one after the other, and see each delivered."""
     for _ in range(count):
-        await desk.one(draft(f"many-{len(desk.delivered)}", channel))
+        number = len(desk.delivered)
+        await desk.one(draft(f"many-{number}", channel))
+        await desk.heard(number + 1)
 
 
 class PublishContract:
@@ -131,6 +133,7 @@ class KeyContract:
         assert not first.duplicate
         assert again == Published(first.place, duplicate=True)
         await desk.one(draft("k2", channel))
+        await desk.heard(2)
         assert desk.seqs(channel) == [1, 2]
 
     async def test_the_same_key_twice_at_once_is_placed_once(self, desk: Desk) -> None:
@@ -145,12 +148,14 @@ class KeyContract:
         assert len({answer.place for answer in answers}) == 1
         assert [answer.duplicate for answer in answers].count(False) == 1
         await desk.one(draft("k2"))
+        await desk.heard(2)
         assert desk.seqs() == [1, 2]
 
     async def test_the_same_key_twice_in_one_publish_is_placed_once(self, desk: Desk) -> None:
         first, again = await desk.publish(draft("k"), draft("k"))
         assert isinstance(first, Published)
         assert again == Published(first.place, duplicate=True)
+        await desk.heard(1)
         assert desk.seqs() == [1]
 
     async def test_keys_belong_to_their_senders(self, desk: Desk) -> None:
@@ -184,6 +189,7 @@ class KeyContract:
                 for _ in range(5):
                     nursery.start_soon(publish)
             assert answers == [[2, 1]] * 5
+            await desk.heard(1)
             assert desk.seqs() == [2]
 
 

@@ -13,9 +13,11 @@ from storage.sqlite import open_sqlite  # noqa: E402
 from tests.contracts import broker as contract  # noqa: E402
 from tests.fakes.hand_clock import HandClock  # noqa: E402
 from tests.rig.broker import Desk, memory_broker  # noqa: E402
+from tests.rig.redis import RedisServer  # noqa: E402
+from tests.rig.redis_broker import redis_config, redis_node  # noqa: E402
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.system)])
 def open_desk(request: pytest.FixtureRequest, tmp_path: Path) -> contract.OpenDesk:
     """Opens a broker on the same data each time it is called."""
     clock = HandClock()
@@ -33,9 +35,20 @@ def open_desk(request: pytest.FixtureRequest, tmp_path: Path) -> contract.OpenDe
             with trio.CancelScope(shield=True):
                 await broker.stop()
 
+    @asynccontextmanager
+    async def open_redis(server: RedisServer) -> AsyncIterator[Desk]:
+        async with (
+            open_sqlite(tmp_path / "chatd.sqlite3") as store,
+            redis_node(store, redis_config(server.address)) as node,
+        ):
+            yield node.desk
+
     match request.param:
         case "memory":
             return open_memory
+        case "redis":
+            server: RedisServer = request.getfixturevalue("redis_server")
+            return lambda: open_redis(server)
         case unknown:
             raise ValueError(unknown)
 

@@ -1,0 +1,87 @@
+"""One subscribed channel on a node: what Redis sends out, in order, and what was missed put back in its place.
+
+Pure state: it decides, and `feeds.py` reads what it asks for.
+"""
+
+from chatd.broker import Routed
+from chatd.broker.log import Log
+from protocol.names import ChannelName, Epoch
+from storage.records import StoredMessage
+
+Item = tuple[StoredMessage, Routed]
+
+
+class Feed:
+    """Where a node stands in a channel. `log` has what was delivered last; None until the feed has begun."""
+
+    __slots__ = ("channel", "held", "is_live", "is_overfull", "is_reading", "log", "max_held")
+
+    def __init__(self, channel: ChannelName, max_held: int) -> None:
+        self.channel = channel
+        self.log: Log | None = None
+        self.is_live = False  # what comes next follows what was delivered
+        self.is_reading = False  # somebody reads what was missed
+        self.is_overfull = False  # more was held back than may be: read again
+        self.held: list[Item] = []
+        self.max_held = max_held
+
+    def take(self, item: Item) -> bool | None:
+        """Take what came: True, deliver it now · False, it was delivered before · None, it has to wait."""
+        message = item[0]
+        log = self.log
+        if self.is_live and log is not None and message.epoch == log.epoch:
+            if message.seq == log.delivered + 1:
+                log.arrived(message)
+                return True
+            if message.seq <= log.delivered:
+                return False
+        self.is_live = False
+        if len(self.held) < self.max_held:
+            self.held.append(item)
+        else:
+            self.is_overfull = True
+        return None
+
+    def begin(self, log: Log) -> None:
+        """Stand somewhere: nothing before it is delivered here."""
+        self.log = log
+
+    def missed(self, items: list[Item]) -> list[Item]:
+        """Take what was read; return what of it is to be delivered."""
+        return [item for item in items if self._follows(item[0])]
+
+    def release(self) -> list[Item]:
+        """Return what was held back and follows what was delivered; if it `is_live` then, nothing is missing any more."""
+        held, self.held = self.held, []
+        overfull, self.is_overfull = self.is_overfull, False
+        delivered: list[Item] = []
+        for number, item in enumerate(held):
+            message, log = item[0], self.log
+            if log is None or self._is_known(message):
+                continue
+            if message.epoch != log.epoch or message.seq != log.delivered + 1:
+                self.held = held[number:]
+                return delivered
+            log.arrived(message)
+            delivered.append(item)
+        self.is_live = not overfull
+        return delivered
+
+    def _follows(self, message: StoredMessage) -> bool:
+        """Stand at a message if it is later than where the feed stands; tell whether it is."""
+        log = self.log
+        if log is None or self._is_known(message):
+            return False
+        if message.epoch != log.epoch:
+            log.turn(message.epoch)
+        log.arrived(message)
+        return True
+
+    def _is_known(self, message: StoredMessage) -> bool:
+        log = self.log
+        return log is not None and (order(message.epoch), message.seq) <= (order(log.epoch), log.delivered)
+
+
+def order(epoch: Epoch) -> int:
+    """Return an epoch as a number that rises; those that another kind of broker made come before all of Redis'."""
+    return int(epoch) if epoch.isdigit() else 0
