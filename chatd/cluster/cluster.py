@@ -1,0 +1,218 @@
+"""One node among others: its lease, its registry, its post, and presence over all nodes."""
+
+import time
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+import trio
+
+from chatd import __version__
+from chatd.accounts.tokens import Tokens
+from chatd.cluster import NodeId
+from chatd.cluster.calls import call_all, raise_first, run_all
+from chatd.cluster.incarnation import Incarnation
+from chatd.cluster.leases import Leases
+from chatd.cluster.post import Post
+from chatd.cluster.presence import ClusterPresence
+from chatd.cluster.readership import Readership
+from chatd.cluster.registry import Registry
+from chatd.cluster.remote import Remote
+from chatd.config import Config
+from chatd.hub import Hub
+from chatd.presence.tracker import PublishPresence
+from chatd.redis import RedisError
+from chatd.redis.scripts import Script
+from chatd.redis.servers import Servers
+from protocol.names import UserId
+from storage import Store, StoreUnavailable
+
+# How long a node that leaves waits for Redis to take what it has to say.
+_LEAVE_SECONDS = 2.0
+
+# How long it is kept that a node was taken for dead: longer than any process stands still and then goes on.
+_DEAD_SECONDS = 86_400
+
+_log = structlog.get_logger("cluster")
+
+
+class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node says of itself with each beat; for people who look."""
+
+    version: str
+    address: str
+    started_at: int
+    at: int
+    connections: int
+    sessions: int
+    users: int
+    unsaid_users: int
+    loop_lag_ms: float
+    redis_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatistics:
+    """What this node knows now, and counts since the start."""
+
+    nodes: int
+    known_users: int
+    lookups: int
+    unsaid_users: int
+    registry_batches: int
+    post_sent: int
+    post_taken: int
+    post_lost: int
+
+
+class ClusterNode:
+    """Every part of a cluster on this node. `start` must return before clients come."""
+
+    def __init__(
+        self, config: Config, servers: Servers, hub: Hub, tokens: Tokens, store: Store, publish: PublishPresence
+    ) -> None:
+        cluster = config.cluster
+        self.address = ""  # where it can be reached, for people
+        self.incarnation = Incarnation(cluster.node)
+        self.post = Post(cluster, servers, self.incarnation)
+        self.registry = Registry(cluster, servers, self.incarnation, lambda: self._grace_seconds)
+        self.leases = Leases(cluster, servers, self.incarnation, self._describe, self._clear_up)
+        self.readership = Readership(
+            config.presence, cluster, config.namespaces, servers, self.incarnation, self.post, publish
+        )
+        self.presence = ClusterPresence(
+            config.presence,
+            servers,
+            self.registry,
+            self.leases,
+            self.readership,
+            store,
+            publish,
+            hub.channels.__contains__,
+        )
+        self.remote = Remote(cluster, hub, tokens, self.incarnation, self.leases, self.post)
+        self._cluster = cluster
+        self._grace_seconds = config.presence.grace_seconds
+        self._servers = servers
+        self._hub = hub
+        self._started_at = _unix_ms()
+        self._redis_seconds = 0.0
+        self._apply = Script("presence_apply", 4)
+
+    def reload(self, config: Config) -> None:
+        """Go on with another configuration."""
+        self._grace_seconds = config.presence.grace_seconds
+        self.presence.reload(config.presence, config.namespaces)
+
+    async def start(self) -> None:
+        """Take a lease, and hear the others. The servers must be running.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        self.registry.whereabouts.listen()
+        self.post.listen()
+        with trio.move_on_after(self._servers.config.reply_seconds) as waiting:
+            await self.post.wait_open()
+        if waiting.cancelled_caught:
+            _log.warning("messages of other nodes are not heard yet")
+        await self.leases.start()
+
+    async def run(self) -> None:
+        """Be one of the nodes, until cancelled. Presence has its own `run`."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.registry.run)
+            nursery.start_soon(self.post.run)
+            nursery.start_soon(self.leases.run)
+            nursery.start_soon(self.remote.run)
+            nursery.start_soon(self._measure)
+
+    async def stop(self) -> None:
+        """Leave: what there is to say is said, then the lease ends, and others clear up at once."""
+        with trio.move_on_after(_LEAVE_SECONDS, shield=True):
+            try:
+                while self.registry.waiting:
+                    await self.registry.next_batch()
+                await self.leases.leave()
+            except RedisError as error:
+                _log.warning("the lease could not be ended; it runs out", error=str(error))
+
+    async def settle(self, user: UserId) -> None:
+        """Return when all nodes send what they have for the user here.
+
+        Raises:
+            StoreUnavailable: They do not know, within `cluster.register_seconds`.
+        """
+        try:
+            await self.registry.settled(user)
+        except RedisError as error:
+            raise StoreUnavailable(str(error)) from error
+
+    def statistics(self) -> ClusterStatistics:
+        """Return counts for /metrics."""
+        whereabouts = self.registry.whereabouts
+        return ClusterStatistics(
+            nodes=len(self.leases.nodes),
+            known_users=whereabouts.remembered(),
+            lookups=whereabouts.lookups,
+            unsaid_users=self.registry.waiting,
+            registry_batches=self.registry.batches,
+            post_sent=self.post.sent,
+            post_taken=self.post.taken,
+            post_lost=self.post.lost,
+        )
+
+    def _describe(self) -> bytes:
+        statistics = self._hub.statistics()
+        lag = self._hub.counters.lag
+        info = NodeInfo(
+            version=__version__,
+            address=self.address,
+            started_at=self._started_at,
+            at=_unix_ms(),
+            connections=statistics.connections,
+            sessions=statistics.sessions,
+            users=statistics.users,
+            unsaid_users=self.registry.waiting,
+            loop_lag_ms=round(1000 * lag.total_seconds / max(1, sum(lag.counts)), 3),
+            redis_ms=round(1000 * self._redis_seconds, 3),
+        )
+        return msgspec.json.encode(info)
+
+    async def _measure(self) -> None:
+        """Measure how long Redis takes for an answer, and forget nodes that are gone."""
+        while True:
+            started = trio.current_time()
+            try:
+                await self._servers.call(0, "PING")
+            except RedisError:
+                pass  # whoever needs it says so
+            else:
+                self._redis_seconds = trio.current_time() - started
+            self.post.forget(set(self.leases.nodes))
+            await trio.sleep(self._cluster.heartbeat_seconds)
+
+    async def _clear_up(self, node: NodeId) -> None:
+        """Remove the sessions of a node that is dead, all at once: nobody is left, grace times begin.
+
+        Raises:
+            RedisError: Some are left; doing it again goes on.
+        """
+        parts = range(self.registry.whereabouts.parts)
+        key = self._servers.shards.key
+        marks = [(part, ("SET", key(part, f"dead:{node}"), 1, "EX", _DEAD_SECONDS)) for part in parts]
+        raise_first(await call_all(self._servers, marks))
+        left = list(parts)
+        while left:
+            reads = [(part, ("SRANDMEMBER", key(part, f"users:{node}"), self._cluster.batch_users)) for part in left]
+            found = await call_all(self._servers, reads)
+            raise_first(found)
+            users = {part: [UserId(name.decode()) for name in names] for part, names in zip(left, found, strict=True)}
+            left = [part for part in left if users[part]]
+            calls = [(part, self.registry.arguments(part, node, users[part], None)) for part in left]
+            raise_first(await run_all(self._servers, self._apply, calls))
+        await self.readership.clear_up(node)
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000
