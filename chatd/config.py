@@ -214,6 +214,14 @@ class Redis(Section, frozen=True, kw_only=True):
     tls: RedisTls = RedisTls()
 
 
+class Encryption(Section, frozen=True, kw_only=True):
+    """Message bodies sealed in the store; without an active key they are kept as they are."""
+
+    active: str = ""
+    keys: dict[str, str] = {}
+    refresh_seconds: Seconds = 60.0
+
+
 class Store(Section, frozen=True, kw_only=True):
     """What keeps history, accounts and members."""
 
@@ -225,6 +233,7 @@ class Store(Section, frozen=True, kw_only=True):
     cache_kib: Count = 65536
     trim_seconds: Seconds = 600.0
     trim_rows: Count = 1000
+    encryption: Encryption = Encryption()
 
 
 class Jobs(Section, frozen=True, kw_only=True):
@@ -664,6 +673,7 @@ def _check_across(config: Config) -> None:
     if config.cluster.lease_seconds < 3 * config.cluster.heartbeat_seconds:
         raise ConfigError("cluster.lease_seconds: at least three times cluster.heartbeat_seconds")
     _check_push(config.push)
+    _check_encryption(config.store.encryption)
     for name, namespace in config.namespaces.items():
         if namespace.conflate and namespace.delivery == "member":
             raise ConfigError(f"namespaces.{name}.conflate: only for subscribed channels")
@@ -713,3 +723,16 @@ def _check_networks(key: str, texts: Iterable[str]) -> None:
         Networks(texts)
     except ValueError as error:
         raise ConfigError(f"server.{key}: {error}") from error
+
+
+def _check_encryption(encryption: Encryption) -> None:
+    if encryption.active and encryption.active not in encryption.keys:
+        raise ConfigError(f"store.encryption.active: store.encryption.keys has no key {_shown(encryption.active)}")
+    for name, place in encryption.keys.items():
+        kind, _, rest = place.partition(":")
+        if kind not in ("file", "env") or not rest:
+            raise ConfigError(f"store.encryption.keys.{_shown(name)}: write file:PATH or env:VARIABLE")
+        if kind == "env" and rest.startswith(ENVIRONMENT_PREFIX):
+            raise ConfigError(
+                f"store.encryption.keys.{_shown(name)}: variables that begin with CHATD_ are keys of this file"
+            )

@@ -20,7 +20,6 @@ from chatd.retention import retention_loop
 from chatd.secret import load_or_create
 from chatd.stores import open_store
 from storage import StoreError
-from storage.transfer import check_not_being_filled
 
 LoadConfig = Callable[[], Config]
 OnReady = Callable[[list[str]], None]
@@ -42,7 +41,6 @@ async def serve(config: Config, load_config: LoadConfig, on_ready: OnReady) -> N
     _make_folder(var)
     secret = load_or_create(var / "secret")
     async with open_store(config) as opened:
-        await check_not_being_filled(opened.store)
         node = build_node(config, secret, opened.store, opened.jobs)
         node.settings.on_replaced.append(lambda new: logs.configure(new.log))
         await node.broker.start()
@@ -63,6 +61,7 @@ async def serve(config: Config, load_config: LoadConfig, on_ready: OnReady) -> N
                 node.keepalive.run,
                 node.backend.run,
                 partial(watch_lag, node.counters.lag),
+                partial(opened.store.run, config.store.encryption.refresh_seconds),
                 partial(retention_loop, opened.store, lambda: node.settings.config, now=time.time),
             ):
                 services.start_soon(service)

@@ -12,6 +12,8 @@ from tests.rig.cassandra import CassandraServer, Keyspace
 from tests.rig.node import Rig, running_node
 from tests.rig.redis import RedisServer
 
+pytest.register_assert_rewrite("tests.contracts")  # else a failed assertion there says nothing
+
 StartRedis = Callable[..., RedisServer]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import click
@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from chatd.commands.options import config_option, config_or_exit
-from chatd.config import Config
-from chatd.stores import describe, open_source, open_store
+from chatd.config import Config, ConfigError
+from chatd.stores import describe, open_source, open_target
 from storage import StoreError
-from storage.archive import End, FrameReader
+from storage.archive import Bodies, End, FrameReader
 from storage.archive_writer import ArchiveWriter, archive_file
 from storage.checksum import Checksum, Tally
 from storage.moving import Table
@@ -34,8 +34,14 @@ def _now() -> int:
 
 @click.command("export")
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--bodies",
+    type=click.Choice(get_args(Bodies)),
+    default="kept",
+    help="Sealed message bodies: as they are kept (the default), or plain, which needs their keys.",
+)
 @config_option
-def export_command(target: Path, path: Path | None) -> None:
+def export_command(target: Path, bodies: Bodies, path: Path | None) -> None:
     """Write everything in the store to the new file TARGET (-: to standard output).
 
     Nodes may serve meanwhile. If it is interrupted, the same command goes on where it was. The file has password hashes
@@ -43,21 +49,21 @@ def export_command(target: Path, path: Path | None) -> None:
     """
     config = config_or_exit(path)
     if target == _STREAM:
-        _run(_export_stream, config)
+        _run(_export_stream, config, bodies)
         return
-    end = _run(_export_file, config, target)
+    end = _run(_export_file, config, target, bodies)
     _report(end.tallies, end.checksum)
 
 
-async def _export_file(config: Config, target: Path) -> End:
-    async with open_source(config) as source:
-        with archive_file(target, uuid4().hex, "kept") as writer, _bars("reading") as progress:
+async def _export_file(config: Config, target: Path, bodies: Bodies) -> End:
+    async with open_source(config, bodies) as source:
+        with archive_file(target, uuid4().hex, bodies) as writer, _bars("reading") as progress:
             return await export(source, writer, _now, progress())
 
 
-async def _export_stream(config: Config) -> End:
-    async with open_source(config) as source:
-        writer = ArchiveWriter(sys.stdout.buffer, uuid4().hex, "kept")
+async def _export_stream(config: Config, bodies: Bodies) -> End:
+    async with open_source(config, bodies) as source:
+        writer = ArchiveWriter(sys.stdout.buffer, uuid4().hex, bodies)
         writer.start()
         with _bars("reading") as progress:
             end = await export(source, writer, _now, progress())
@@ -91,8 +97,8 @@ async def _import(config: Config, archive: Path) -> End:
         tallies = (await _check(archive)).tallies
     with _bars("loading") as progress, _opened(archive) as reader:
         _make_folder(config)
-        async with open_store(config) as opened:
-            return await load(reader, opened.store, progress(tallies))
+        async with open_target(config) as target:
+            return await load(reader, target, progress(tallies))
 
 
 @click.command("copy")
@@ -117,9 +123,9 @@ def copy_command(other: Path, path: Path | None) -> None:
 async def _copy(config: Config, other: Config) -> Checksum:
     async with open_source(config) as source:
         _make_folder(other)
-        async with open_store(other) as opened:
+        async with open_target(other) as target:
             with _bars("copying") as progress:
-                return await copy(source, opened.store, describe(config), _now, progress())
+                return await copy(source, target, describe(config), _now, progress())
 
 
 @click.command("checksum")
@@ -141,11 +147,14 @@ async def _checksum(config: Config) -> Checksum:
 
 
 def _run(action: Callable[..., Any], *arguments: Any) -> Any:
-    """Run an action; what goes wrong is one line and exit code 1."""
+    """Run an action; what goes wrong is one line and exit code 1, or 2 where it is the configuration."""
     try:
         return trio.run(partial(action, *arguments))
     except KeyboardInterrupt:
         click.echo("chatd: interrupted: the same command goes on from here", err=True)
+    except ConfigError as error:
+        click.echo(f"chatd: {error}", err=True)
+        sys.exit(2)
     except (StoreError, OSError) as error:
         click.echo(f"chatd: {error}", err=True)
     sys.exit(1)

@@ -16,7 +16,7 @@ from tests.contracts.store_records import api_key, audit_record, mark, preferenc
 def everything() -> dict[Table, list[msgspec.Struct]]:
     """Make some records of every table, with the values that are easiest to lose."""
     return {
-        Table.DATA_KEYS: [DataKeyRecord(data_key="k1", master="m", wrapped=b"\x00\xff", created_at=1)],
+        Table.DATA_KEYS: [DataKeyRecord(data_key="00112233445566ff", master="m", wrapped=b"\x00\xff", created_at=1)],
         Table.USERS: [
             msgspec.structs.replace(user("Alice", None, is_guest=True), roles=("b", "a")),
             user("bob", is_suspended=True),

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contracts.store", "tests.contracts.store_records")
-
-from storage import Store  # noqa: E402
-from storage.sqlite import open_sqlite  # noqa: E402
-from tests.contracts import store as contract  # noqa: E402
-from tests.contracts import store_records  # noqa: E402
+from storage import Store
+from storage.sqlite import open_sqlite
+from tests.contracts import store as contract
+from tests.contracts import store_records
 
 
 @pytest.fixture(params=["sqlite"])

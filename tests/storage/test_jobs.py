@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contracts.jobs")
-
-from storage.jobs import JobQueue  # noqa: E402
-from storage.sqlite import SqliteSettings, open_sqlite  # noqa: E402
-from tests.contracts import jobs as contract  # noqa: E402
-from tests.fakes.memory_jobs import MemoryJobs  # noqa: E402
+from storage.jobs import JobQueue
+from storage.sqlite import SqliteSettings, open_sqlite
+from tests.contracts import jobs as contract
+from tests.fakes.memory_jobs import MemoryJobs
 
 
 @asynccontextmanager

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contracts.moving")
-
-from storage.moving import Target  # noqa: E402
-from storage.sqlite import open_sqlite  # noqa: E402
-from tests.contracts import moving as contract  # noqa: E402
+from storage.moving import Target
+from storage.sqlite import open_sqlite
+from tests.contracts import moving as contract
 
 
 @pytest.fixture(params=["sqlite"])
