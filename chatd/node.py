@@ -17,6 +17,7 @@ from chatd.api.server.hot import HotPublish
 from chatd.api.services import Services
 from chatd.backend.build import Backend, build_backend
 from chatd.broker.memory import MemoryBroker
+from chatd.cluster.cluster import ClusterNode, open_servers
 from chatd.config import Config, Namespace
 from chatd.counters import Counters
 from chatd.drafting import Drafting
@@ -73,6 +74,7 @@ class Node:
     backend: Backend
     http: HttpServer
     listener: Listener
+    cluster: ClusterNode | None = None  # if there may be other nodes
     leaving: str | None = None  # why nobody new should come
 
 
@@ -89,8 +91,18 @@ def build_node(
     directory = Directory(settings)
     settings.on_replaced.append(lambda _: directory.forget())
 
+    issuer = open_issuer(config.auth, clock)
+    tokens = Tokens(secret, config.auth, clock, issuer)
     hub = Hub(settings, counters, clock)
-    tracker = PresenceTracker(config.presence, config.namespaces, store, _publisher(hub))
+    cluster: ClusterNode | None = None
+    if config.broker.kind == "redis":
+        cluster = ClusterNode(config, open_servers(config), hub, tokens, store, _publisher(hub))
+        settings.on_replaced.append(cluster.reload)
+    tracker: Tracker = (
+        cluster.presence
+        if cluster is not None
+        else PresenceTracker(config.presence, config.namespaces, store, _publisher(hub))
+    )
     settings.on_replaced.append(lambda new: tracker.reload(new.presence, new.namespaces))
     hub.observer = tracker
 
@@ -120,11 +132,11 @@ def build_node(
     )
     router.broker = groups.broker = reading.broker = broker
 
-    issuer = open_issuer(config.auth, clock)
-    tokens = Tokens(secret, config.auth, clock, issuer)
     leaves = SubscriptionTokens(secret, config.auth, clock, issuer)
     accounts = Accounts(store, tokens, RefreshTokens(secret), config.auth, clock)
     accounts.on_revoked.append(hub.revoke)
+    if cluster is not None:
+        accounts.on_revoked.append(cluster.remote.revoke)
     backend = build_backend(
         config, secret, store, jobs, clock, settings, hub, directory, groups, reading, accounts, leaves, broker
     )
@@ -132,6 +144,8 @@ def build_node(
     webhooks.join(settings, hub, tracker, accounts)
     hooks = Hooks(config, settings, os.environ, clock=clock)
     greeting = Greeting(hub, tokens, reading, directory, clock)
+    if cluster is not None:
+        greeting.settle = cluster.settle
     if hooks.is_used:
         greeting.hooks = reading.hooks = router.hooks = hooks
     handlers = Handlers(
@@ -182,6 +196,7 @@ def build_node(
         backend,
         http,
         listener,
+        cluster,
     )
     return node
 

@@ -1,7 +1,9 @@
 """One node among others: its lease, its registry, its post, and presence over all nodes."""
 
 import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 import structlog
@@ -13,12 +15,12 @@ from chatd.cluster import NodeId
 from chatd.cluster.calls import call_all, raise_first, run_all
 from chatd.cluster.incarnation import Incarnation
 from chatd.cluster.leases import Leases
-from chatd.cluster.post import Post
+from chatd.cluster.post import Post, PostFull
 from chatd.cluster.presence import ClusterPresence
 from chatd.cluster.readership import Readership
 from chatd.cluster.registry import Registry
 from chatd.cluster.remote import Remote
-from chatd.config import Config
+from chatd.config import Config, ConfigError
 from chatd.hub import Hub
 from chatd.presence.tracker import PublishPresence
 from chatd.redis import RedisError
@@ -32,6 +34,9 @@ _LEAVE_SECONDS = 2.0
 
 # How long it is kept that a node was taken for dead: longer than any process stands still and then goes on.
 _DEAD_SECONDS = 86_400
+
+# What messages between nodes are about that carry messages of member channels.
+_MESSAGE = "message"
 
 _log = structlog.get_logger("cluster")
 
@@ -61,6 +66,7 @@ class ClusterStatistics:
     unsaid_users: int
     registry_batches: int
     post_sent: int
+    post_unsent: int
     post_taken: int
     post_lost: int
 
@@ -72,6 +78,7 @@ class ClusterNode:
         self, config: Config, servers: Servers, hub: Hub, tokens: Tokens, store: Store, publish: PublishPresence
     ) -> None:
         cluster = config.cluster
+        self.unsent = 0  # messages of member channels for which there was no room
         self.address = ""  # where it can be reached, for people
         self.incarnation = Incarnation(cluster.node)
         self.post = Post(cluster, servers, self.incarnation)
@@ -91,13 +98,16 @@ class ClusterNode:
             hub.channels.__contains__,
         )
         self.remote = Remote(cluster, hub, tokens, self.incarnation, self.leases, self.post)
+        self.servers = servers
         self._cluster = cluster
         self._grace_seconds = config.presence.grace_seconds
-        self._servers = servers
         self._hub = hub
         self._started_at = _unix_ms()
         self._redis_seconds = 0.0
         self._apply = Script("presence_apply", 4)
+        self._renewed = trio.Event()
+        self._on_found_again: list[Callable[[], None]] = []
+        self.incarnation.on_renewed.append(lambda _: self._renewed.set())
 
     def reload(self, config: Config) -> None:
         """Go on with another configuration."""
@@ -112,7 +122,7 @@ class ClusterNode:
         """
         self.registry.whereabouts.listen()
         self.post.listen()
-        with trio.move_on_after(self._servers.config.reply_seconds) as waiting:
+        with trio.move_on_after(self.servers.config.reply_seconds) as waiting:
             await self.post.wait_open()
         if waiting.cancelled_caught:
             _log.warning("messages of other nodes are not heard yet")
@@ -126,6 +136,7 @@ class ClusterNode:
             nursery.start_soon(self.leases.run)
             nursery.start_soon(self.remote.run)
             nursery.start_soon(self._measure)
+            nursery.start_soon(self._look_back)
 
     async def stop(self) -> None:
         """Leave: what there is to say is said, then the lease ends, and others clear up at once."""
@@ -148,6 +159,29 @@ class ClusterNode:
         except RedisError as error:
             raise StoreUnavailable(str(error)) from error
 
+    # What the broker asks for: see chatd/broker/posting.py.
+
+    async def nodes_of(self, users: Collection[UserId]) -> Mapping[str, Sequence[UserId]]:
+        """Return the nodes that hold sessions of these users, each with those it holds.
+
+        Raises:
+            RedisUnavailable: It cannot be said now.
+        """
+        return cast(Mapping[str, Sequence[UserId]], await self.registry.nodes_of(users))
+
+    def send(self, node: str, payload: bytes) -> None:
+        """Send a message of a member channel to a node. It may be lost; then the node knows that something was."""
+        try:
+            self.post.send(NodeId(node), _MESSAGE, payload)
+        except PostFull:
+            self.unsent += 1
+
+    def take_messages(self, take: Callable[[bytes], None], lost: Callable[[], None]) -> None:
+        """Let `take` have the messages that nodes send here; `lost` is called when some may not have come."""
+        self.post.handle(_MESSAGE, lambda _, payload: take(payload))
+        self.post.on_lost.append(lambda _: lost())
+        self._on_found_again.append(lost)
+
     def statistics(self) -> ClusterStatistics:
         """Return counts for /metrics."""
         whereabouts = self.registry.whereabouts
@@ -158,6 +192,7 @@ class ClusterNode:
             unsaid_users=self.registry.waiting,
             registry_batches=self.registry.batches,
             post_sent=self.post.sent,
+            post_unsent=self.unsent,
             post_taken=self.post.taken,
             post_lost=self.post.lost,
         )
@@ -184,13 +219,23 @@ class ClusterNode:
         while True:
             started = trio.current_time()
             try:
-                await self._servers.call(0, "PING")
+                await self.servers.call(0, "PING")
             except RedisError:
                 pass  # whoever needs it says so
             else:
                 self._redis_seconds = trio.current_time() - started
             self.post.forget(set(self.leases.nodes))
             await trio.sleep(self._cluster.heartbeat_seconds)
+
+    async def _look_back(self) -> None:
+        """When the users here can be found again, after nobody could: look for what went by meanwhile."""
+        while True:
+            await self._renewed.wait()
+            self._renewed = trio.Event()
+            while self.registry.waiting:
+                await self.registry.next_batch()
+            for tell in self._on_found_again:
+                tell()
 
     async def _clear_up(self, node: NodeId) -> None:
         """Remove the sessions of a node that is dead, all at once: nobody is left, grace times begin.
@@ -199,19 +244,31 @@ class ClusterNode:
             RedisError: Some are left; doing it again goes on.
         """
         parts = range(self.registry.whereabouts.parts)
-        key = self._servers.shards.key
+        key = self.servers.shards.key
         marks = [(part, ("SET", key(part, f"dead:{node}"), 1, "EX", _DEAD_SECONDS)) for part in parts]
-        raise_first(await call_all(self._servers, marks))
+        raise_first(await call_all(self.servers, marks))
         left = list(parts)
         while left:
             reads = [(part, ("SRANDMEMBER", key(part, f"users:{node}"), self._cluster.batch_users)) for part in left]
-            found = await call_all(self._servers, reads)
+            found = await call_all(self.servers, reads)
             raise_first(found)
             users = {part: [UserId(name.decode()) for name in names] for part, names in zip(left, found, strict=True)}
             left = [part for part in left if users[part]]
             calls = [(part, self.registry.arguments(part, node, users[part], None)) for part in left]
-            raise_first(await run_all(self._servers, self._apply, calls))
+            raise_first(await run_all(self.servers, self._apply, calls))
         await self.readership.clear_up(node)
+
+
+def open_servers(config: Config) -> Servers:
+    """Return the servers that the nodes share; nothing is connected yet.
+
+    Raises:
+        ConfigError: The files that TLS needs cannot be read.
+    """
+    try:
+        return Servers(config.redis, f"chatd-{Incarnation(config.cluster.node).name}")
+    except OSError as error:
+        raise ConfigError(f"redis.tls: {error}") from error
 
 
 def _unix_ms() -> int:

@@ -118,10 +118,12 @@ class Post:
         """Send a message to a node, or to EVERYBODY, when the turn is over. Never waits.
 
         Raises:
-            PostFull: Too much waits already: Redis is away, or slower than what is sent.
+            PostFull: Too much waits already: Redis is away, or slower than what is sent. The node will see that it
+                missed something.
         """
         size = len(payload) + len(kind)
         if self._bytes + size > self._config.post_bytes:
+            self._numbers[node] = self._numbers.get(node, 0) + 1
             raise PostFull
         self._bytes += size
         self._waiting.setdefault(node, []).append(Letter(kind, payload))
