@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from chatd import __version__
 from chatd.counters import LATENCY_BOUNDS, Counters, Latency
+from chatd.workers.gathering import Gathering
 from protocol.codes import CloseCode
 
 LAG_SECONDS = 1.0
@@ -103,10 +104,19 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._registry.register(_Numbers(counters, sources))
         ProcessCollector(registry=self._registry)
+        self.gathering: Gathering | None = None  # set by the server, in a worker
+
+    def collect(self) -> list[Metric]:
+        """Return the metrics of this process."""
+        return list(self._registry.collect())
 
     def render(self) -> tuple[bytes, str]:
-        """Return the metrics in Prometheus' text format, and its content type."""
+        """Return the metrics of this process in Prometheus' text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    async def render_all(self) -> tuple[bytes, str]:
+        """Return the metrics of all workers of this machine together; of this process if it is no worker."""
+        return self.render() if self.gathering is None else await self.gathering.render()
 
 
 async def watch_lag(lag: Latency) -> None:

@@ -74,6 +74,7 @@ class Node:
     backend: Backend
     http: HttpServer
     listener: Listener
+    metrics: Metrics
     cluster: ClusterNode | None = None  # if there may be other nodes
     leaving: str | None = None  # why nobody new should come
 
@@ -159,7 +160,7 @@ def build_node(
         {"hub": hub.statistics, "broker": broker.statistics, "store": store.statistics, "push": pushing.statistics},
     )
     realtime = NodeRealtime(router, reading, reads, groups, directory, lambda: node.leaving)
-    app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render, counters, backend))
+    app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render_all, counters, backend))
     hot = HotPublish(app, backend, config.limits)
     http = HttpServer(app, config, addresses, counters, backend.usage, hot)
     settings.on_replaced.append(lambda new: bound_bodies(app, new.limits))
@@ -196,6 +197,7 @@ def build_node(
         backend,
         http,
         listener,
+        metrics,
         cluster,
     )
     return node

@@ -4,7 +4,7 @@ import gc
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from chatd.config import Config, ConfigError
 from chatd.drain import drain_sessions
 from chatd.metrics import watch_lag
 from chatd.node import Node, build_node
+from chatd.redis import RedisError
 from chatd.retention import retention_loop
 from chatd.secret import load_or_create
 from chatd.stores import open_store
+from chatd.workers.gathering import Gathering
 from storage import StoreError
 
 LoadConfig = Callable[[], Config]
@@ -27,52 +29,88 @@ OnReady = Callable[[list[str]], None]
 _log = structlog.get_logger("server")
 
 
-async def serve(config: Config, load_config: LoadConfig, on_ready: OnReady) -> None:
+async def serve(
+    config: Config, load_config: LoadConfig, on_ready: OnReady, descriptors: Sequence[int] | None = None
+) -> None:
     """Run a node until SIGTERM or SIGINT; SIGHUP takes over what `load_config` returns then.
 
-    `on_ready` is called once with the URLs of the public port, when clients may come.
+    `on_ready` is called once with the URLs of the public port, when clients may come. A worker of a supervisor is given
+    the `descriptors` of sockets that listen already.
 
     Raises:
         ConfigError: The configuration cannot be used here.
         StoreError: The database cannot be opened.
+        RedisError: Redis cannot be reached.
         OSError: The port cannot be opened.
     """
     var = Path(config.server.var)
     _make_folder(var)
     secret = load_or_create(var / "secret")
+    failure: Exception | None = None  # a nursery would wrap it in a group
     async with open_store(config) as opened:
         node = build_node(config, secret, opened.store, opened.jobs)
         node.settings.on_replaced.append(lambda new: logs.configure(new.log))
-        await node.broker.start()
-        await node.accounts.start()
-        await node.backend.keys.start()
-        await node.webhooks.start()
-        addresses = node.listener.bind()
         async with trio.open_nursery() as services:
-            for service in (
-                node.poller.run,
-                node.hub.run,
-                node.broker.run,
-                node.tracker.run,
-                node.reads.run,
-                node.pushing.run,
-                node.webhooks.run,
-                node.hooks.run,
-                node.keepalive.run,
-                node.backend.run,
-                partial(watch_lag, node.counters.lag),
-                partial(opened.store.run, config.store.encryption.refresh_seconds),
-                partial(retention_loop, opened.store, lambda: node.settings.config, now=time.time),
-            ):
-                services.start_soon(service)
-            _spare_the_collector()
-            await _serve_until_told(node, load_config, lambda: on_ready([_url(config, *at) for at in addresses]))
+            try:
+                await _prepare(node, services)
+                addresses = node.listener.bind(descriptors or ())
+            except (ConfigError, StoreError, RedisError, OSError) as error:
+                failure = error
+            else:
+                urls = [url_of(config, *at) for at in addresses]
+                if descriptors is not None:
+                    node.metrics.gathering = Gathering(var, node.metrics.collect)
+                    services.start_soon(node.metrics.gathering.run)
+                parts = _parts(node)
+                parts += [
+                    partial(watch_lag, node.counters.lag),
+                    partial(opened.store.run, config.store.encryption.refresh_seconds),
+                    partial(retention_loop, opened.store, lambda: node.settings.config, now=time.time),
+                ]
+                for part in parts:
+                    services.start_soon(part)
+                if node.cluster is not None:
+                    await node.cluster.start(urls[0])
+                _spare_the_collector()
+                await _serve_until_told(node, load_config, lambda: on_ready(urls))
+                if node.cluster is not None:
+                    await node.cluster.stop()
             services.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
         with trio.CancelScope(shield=True):
             try:
                 await node.broker.stop()
             except StoreError as error:
                 _log.error("recent channels are not saved", error=str(error))
+
+
+async def _prepare(node: Node, services: trio.Nursery) -> None:
+    """Connect to what the node shares with others, and read what must be known before anybody comes."""
+    if node.cluster is not None:
+        await services.start(node.cluster.servers.run)
+        await node.cluster.servers.start()
+    await node.broker.start()
+    await node.accounts.start()
+    await node.backend.keys.start()
+    await node.webhooks.start()
+
+
+def _parts(node: Node) -> list[Callable[[], Awaitable[None]]]:
+    """Return what runs as long as the node does."""
+    parts: list[Callable[[], Awaitable[None]]] = [
+        node.poller.run,
+        node.hub.run,
+        node.broker.run,
+        node.tracker.run,
+        node.reads.run,
+        node.pushing.run,
+        node.webhooks.run,
+        node.hooks.run,
+        node.keepalive.run,
+        node.backend.run,
+    ]
+    return parts if node.cluster is None else [*parts, node.cluster.run]
 
 
 def _make_folder(path: Path) -> None:
@@ -157,6 +195,7 @@ def _spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def _url(config: Config, address: str, port: int) -> str:
+def url_of(config: Config, address: str, port: int) -> str:
+    """Return the URL of an address of the public port."""
     scheme = "https" if config.server.tls.certificate else "http"
     return f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}"

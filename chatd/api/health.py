@@ -46,10 +46,10 @@ def health_routes(services: Services) -> Blueprint:
     @tag(["operation"])
     @document_response(Problem, 403)
     async def metrics() -> Response:
-        """Give the numbers of this node in Prometheus' text format, to addresses of `server.metrics_from`."""
+        """Give the numbers of this machine in Prometheus' text format, to addresses of `server.metrics_from`."""
         if not for_everybody and client_address() not in readers:
             return problem_response(problem(ErrorCode.FORBIDDEN, "server.metrics_from does not name your address"))
-        content, content_type = services.metrics()
+        content, content_type = await services.metrics()
         return Response(content, 200, {"Content-Type": content_type, "Cache-Control": "no-store"})
 
     return routes

@@ -79,7 +79,7 @@ class ClusterNode:
     ) -> None:
         cluster = config.cluster
         self.unsent = 0  # messages of member channels for which there was no room
-        self.address = ""  # where it can be reached, for people
+        self.address = ""
         self.incarnation = Incarnation(cluster.node)
         self.post = Post(cluster, servers, self.incarnation)
         self.registry = Registry(cluster, servers, self.incarnation, lambda: self._grace_seconds)
@@ -114,19 +114,22 @@ class ClusterNode:
         self._grace_seconds = config.presence.grace_seconds
         self.presence.reload(config.presence, config.namespaces)
 
-    async def start(self) -> None:
+    async def start(self, address: str = "") -> None:
         """Take a lease, and hear the others. The servers must be running.
 
-        Raises:
-            RedisError: Redis does not answer.
+        Where Redis does not answer it begins when it does. `address` is where this node is, for people who look.
         """
+        self.address = address
         self.registry.whereabouts.listen()
         self.post.listen()
         with trio.move_on_after(self.servers.config.reply_seconds) as waiting:
             await self.post.wait_open()
         if waiting.cancelled_caught:
             _log.warning("messages of other nodes are not heard yet")
-        await self.leases.start()
+        try:
+            await self.leases.start()
+        except RedisError as error:
+            _log.warning("no lease yet", error=str(error))
 
     async def run(self) -> None:
         """Be one of the nodes, until cancelled. Presence has its own `run`."""

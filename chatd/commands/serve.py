@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -13,8 +14,12 @@ import trio
 
 from chatd import logs
 from chatd.commands.options import config_option, config_or_exit, read_config
-from chatd.config import ConfigError
+from chatd.config import Config, ConfigError
+from chatd.redis import RedisError
 from chatd.server import serve as serve_node
+from chatd.server import url_of
+from chatd.workers.supervisor import Supervisor, WorkerFailed, check
+from chatd.workers.tie import end_with_parent
 from storage import StoreError
 
 _log = structlog.get_logger("server")
@@ -22,23 +27,44 @@ _log = structlog.get_logger("server")
 
 @click.command()
 @config_option
-def serve(path: Path | None) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes behind one port; more than one need a Redis and a store that they share.",
+)
+@click.option("--supervisor", type=int, hidden=True, help="The process that started this worker.")
+@click.option("--listen-on", "descriptors", type=int, multiple=True, hidden=True, help="A socket that listens already.")
+def serve(path: Path | None, workers: int, supervisor: int | None, descriptors: tuple[int, ...]) -> None:
     """Run a node until it is told to stop.
 
     SIGTERM lets clients go over server.drain_seconds; a second one ends at once. SIGHUP takes over what was changed in
-    the configuration and says what needs a restart.
+    the configuration and says what needs a restart. With workers, SIGHUP replaces them one by one.
     """
     config = config_or_exit(path)
     logs.configure(config.log)
     ready = partial(_say_where, _raise_open_files(), config.limits.connections)
     try:
-        trio.run(partial(serve_node, config, partial(read_config, path), ready))
+        if workers > 1:
+            check(config, workers)
+            trio.run(partial(_supervise, config, path, workers, ready))
+        elif supervisor is None:
+            trio.run(partial(serve_node, config, partial(read_config, path), ready))
+        elif end_with_parent(supervisor):
+            trio.run(partial(serve_node, config, partial(read_config, path), ready, descriptors))
     except ConfigError as error:
         click.echo(f"chatd: {error}", err=True)
         sys.exit(2)
-    except (StoreError, OSError) as error:
+    except (StoreError, RedisError, OSError) as error:
         click.echo(f"chatd: {error}", err=True)
         sys.exit(1)
+    except WorkerFailed as error:
+        sys.exit(error.code)  # the worker has said why
+
+
+async def _supervise(config: Config, path: Path | None, workers: int, on_ready: Callable[[list[str]], None]) -> None:
+    await Supervisor(config, path, workers).run(lambda addresses: on_ready([url_of(config, *at) for at in addresses]))
 
 
 def _raise_open_files() -> float:
