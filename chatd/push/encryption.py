@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -63,28 +62,6 @@ def encrypt(
     # 0x02 ends the last record (RFC 8188 section 2).
     sealed = AESGCM(key).encrypt(nonce, plain + b"\x02", None)
     return salt + RECORD_BYTES.to_bytes(4, "big") + bytes([_KEY_BYTES]) + public + sealed
-
-
-def decrypt(body: bytes, own: ec.EllipticCurvePrivateKey, auth: bytes) -> bytes:
-    """Decrypt what `encrypt` made, as a browser does.
-
-    Raises:
-        ValueError: It is not what RFC 8291 asks for, or was made for another browser.
-    """
-    size = int.from_bytes(body[_SALT_BYTES : _SALT_BYTES + 4], "big")
-    if len(body) < _HEADER_BYTES or body[_SALT_BYTES + 4] != _KEY_BYTES or len(body) - _HEADER_BYTES > size:
-        raise ValueError("no message of one record with the sender's key in its header")
-    salt, public, sealed = body[:_SALT_BYTES], body[_SALT_BYTES + 5 : _HEADER_BYTES], body[_HEADER_BYTES:]
-    sender = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
-    receiver = own.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    key, nonce = _derive(own.exchange(ec.ECDH(), sender), auth, receiver, public, salt)
-    try:
-        padded = AESGCM(key).decrypt(nonce, sealed, None).rstrip(b"\x00")
-    except InvalidTag as error:
-        raise ValueError("it was not made for these keys") from error
-    if padded[-1:] != b"\x02":
-        raise ValueError("the last record does not end with 0x02")
-    return padded[:-1]
 
 
 def _derive(shared: bytes, auth: bytes, receiver: bytes, sender: bytes, salt: bytes) -> tuple[bytes, bytes]:

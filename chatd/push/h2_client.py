@@ -23,6 +23,8 @@ import h2.exceptions
 import h2.settings
 import trio
 
+from chatd.push.goaway import GoAway, GoAwayFilter
+
 _READ_BYTES = 65_536
 
 # An answer of a push service is a few hundred bytes; more of one than this is not kept.
@@ -30,6 +32,13 @@ _ANSWER_BYTES = 65_536
 
 # Streams that may be open before SETTINGS said how many; RFC 9113 section 6.5.2 asks for 100 at least.
 _FIRST_STREAMS = 100
+
+BODY_BYTES = 16_384
+"""The largest body: one frame (RFC 9113 section 4.2). Those of push services are a third of it.
+
+So a body need not be cut, and one that waits for the whole of its window cannot wait for ever: every server gives the
+window back before half of it is used up, and this is a quarter of the least one.
+"""
 
 _CONFIG = h2.config.H2Configuration(
     client_side=True,
@@ -118,9 +127,12 @@ class H2Connection:
         self._stream = stream
         self._bounds = bounds
         self._h2 = h2.connection.H2Connection(_CONFIG)
+        self._h2.initiate_connection()  # a request may be begun before `run` is
+        self._goodbyes = GoAwayFilter()
         self._exchanges: dict[int, _Exchange] = {}
         self._room = trio.lowlevel.ParkingLot()
         self._to_write = trio.Event()
+        self._to_write.set()
         self._settled = False
         self._heard_at = trio.current_time()
         self.load = 0
@@ -130,8 +142,6 @@ class H2Connection:
         """Serve the connection until it ends or is cancelled; what then waits for an answer fails."""
         reason = "the connection was closed"
         try:
-            self._h2.initiate_connection()
-            self._to_write.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write_loop)
                 reason = await self._read_loop()
@@ -151,7 +161,10 @@ class H2Connection:
 
         Raises:
             ConnectionFailed: It got none.
+            ValueError: The body is larger than `BODY_BYTES`.
         """
+        if len(body) > BODY_BYTES:
+            raise ValueError(f"a body has at most {BODY_BYTES} bytes")
         self.load += 1
         try:
             stream_id, exchange = await self._begin(head, body)
@@ -220,8 +233,11 @@ class H2Connection:
             if not data:
                 return "the other side closed the connection"
             self._heard_at = trio.current_time()
-            for event in self._h2.receive_data(bytes(data)):
+            frames, goodbyes = self._goodbyes.feed(bytes(data))
+            for event in self._h2.receive_data(frames):
                 self._take(event)
+            for goodbye in goodbyes:
+                self._leave(goodbye)
             self._to_write.set()
             self._room.unpark_all()
             if not self.is_open and not self._exchanges:
@@ -245,8 +261,6 @@ class H2Connection:
                     exchange.fail(f"the other side reset the request: {code}")
             case h2.events.RemoteSettingsChanged():
                 self._settled = True
-            case h2.events.ConnectionTerminated(last_stream_id=last, additional_data=data):
-                self._leave(last or 0, data or b"")
 
     def _take_data(self, stream_id: int, data: bytes, size: int) -> None:
         exchange = self._exchanges.get(stream_id)
@@ -255,11 +269,11 @@ class H2Connection:
         with suppress(h2.exceptions.ProtocolError):  # the stream may be over
             self._h2.acknowledge_received_data(size, stream_id)
 
-    def _leave(self, last: int, data: bytes) -> None:
+    def _leave(self, goodbye: GoAway) -> None:
         """Take no more requests: the other side closes. Those it will not look at fail now, the others are answered."""
         self.is_open = False
-        reason = data[:200].decode("utf-8", "replace") or "the other side is closing"
-        for stream_id in [stream_id for stream_id in self._exchanges if stream_id > last]:
+        reason = f"the other side is closing: {goodbye.code} {goodbye.reason}".strip()
+        for stream_id in [stream_id for stream_id in self._exchanges if stream_id > goodbye.last_stream]:
             self._exchanges.pop(stream_id).fail(reason)
 
 
@@ -312,21 +326,21 @@ class H2Client:
 
     async def _connection(self) -> H2Connection:
         """Return the connection with the fewest requests; open one where there is none or all are busy."""
-        best = self._best()
-        if best is not None and (
-            best.load < self._bounds.streams // 2
-            or len(self._connections) >= self._bounds.connections
-            or self._opening.locked()
-        ):
-            return best
-        failures = self._failures
-        async with self._opening:
-            opened = self._best()
-            if opened is not None and opened is not best:
-                return opened
-            if self._failures != failures:  # who waited for it does not try the same again
-                raise ConnectionFailed("the host cannot be reached")
-            return await self._open()
+        while True:
+            best = self._best()
+            if best is not None and (
+                best.load < self._bounds.streams // 2
+                or len(self._connections) >= self._bounds.connections
+                or (self._opening.locked() and best.load < self._bounds.streams)
+            ):
+                return best
+            failures = self._failures
+            async with self._opening:
+                if self._best() is not best:
+                    continue  # somebody else has opened one
+                if self._failures != failures:  # who waited for it does not try the same again
+                    raise ConnectionFailed("the host cannot be reached")
+                return await self._open()
 
     def _best(self) -> H2Connection | None:
         usable = [connection for connection in self._connections if connection.is_open]
@@ -339,7 +353,8 @@ class H2Client:
                 stream = await self._handshake()
         except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError) as error:
             self._failures += 1
-            raise ConnectionFailed(f"cannot connect to {self._host}: {error!r}") from error
+            reason = error.__cause__ or error  # trio tells what is wrong with a certificate as the cause only
+            raise ConnectionFailed(f"cannot connect to {self._host}: {reason!r}") from error
         connection = H2Connection(stream, self._bounds)
         self._connections.append(connection)
         self._nursery.start_soon(self._serve, connection)

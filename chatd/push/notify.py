@@ -32,13 +32,13 @@ def notification_of(push: DevicePush, templates: Templates) -> Notification:
 
 
 def _data(push: DevicePush, title: str, body: str) -> dict[str, str]:
-    """Return what the app gets besides: all of it texts, for FCM takes nothing else."""
+    """Return what the app gets besides: all of it texts, and no key `from`: FCM takes nothing else."""
     content = push.content
     data = {
         "channel": str(content.channel),
         "epoch": content.epoch,
         "seq": str(content.seq),
-        "from": str(content.sender),
+        "sender": str(content.sender),
         "at": str(content.at),
     }
     if content.kind == "voip":
