@@ -54,7 +54,11 @@ def tokens(clock: HandClock) -> Tokens:
 def services(records: AccountRecords, realtime: CalmRealtime, tokens: Tokens, clock: HandClock) -> Services:
     accounts = Accounts(records.as_store(), tokens, RefreshTokens(SECRET), CONFIG.auth, clock)
     metrics = (b"up 1\n", "text/plain")
-    return Services(CONFIG, accounts, tokens, realtime, records.as_store(), lambda: metrics, Counters(), NO_BACKEND)
+
+    async def render() -> tuple[bytes, str]:
+        return metrics
+
+    return Services(CONFIG, accounts, tokens, realtime, records.as_store(), render, Counters(), NO_BACKEND)
 
 
 @pytest.fixture
