@@ -20,6 +20,7 @@ from chatd.cluster.presence import ClusterPresence
 from chatd.cluster.readership import Readership
 from chatd.cluster.registry import Registry
 from chatd.cluster.remote import Remote
+from chatd.cluster.steadily import steadily
 from chatd.config import Config, ConfigError
 from chatd.hub import Hub
 from chatd.presence.tracker import PublishPresence
@@ -134,12 +135,12 @@ class ClusterNode:
     async def run(self) -> None:
         """Be one of the nodes, until cancelled. Presence has its own `run`."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.registry.run)
-            nursery.start_soon(self.post.run)
-            nursery.start_soon(self.leases.run)
-            nursery.start_soon(self.remote.run)
-            nursery.start_soon(self._measure)
-            nursery.start_soon(self._look_back)
+            nursery.start_soon(steadily, self.registry.run)
+            nursery.start_soon(steadily, self.post.run)
+            nursery.start_soon(steadily, self.leases.run)
+            nursery.start_soon(steadily, self.remote.run)
+            nursery.start_soon(steadily, self._measure)
+            nursery.start_soon(steadily, self._look_back)
 
     async def stop(self) -> None:
         """Leave: what there is to say is said, then the lease ends, and others clear up at once."""

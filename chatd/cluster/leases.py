@@ -133,6 +133,9 @@ class Leases:
             except RedisError as error:
                 _log.warning("cannot clear up after a node yet", node=node, error=str(error))
                 return
+            except Exception:  # the others go on, and so does who claims it next
+                _log.exception("cannot clear up after a node", node=node)
+                return
             _log.info("cleared up after a node", node=node)
 
     def _note(self, error: RedisError | None) -> None:

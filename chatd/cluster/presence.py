@@ -17,6 +17,7 @@ import trio
 from chatd.cluster.leases import Leases
 from chatd.cluster.readership import Readership
 from chatd.cluster.registry import IDLE, IN_USE, NONE_LEFT, Registry
+from chatd.cluster.steadily import steadily
 from chatd.cluster.whereabouts import Change, Known, changes_key
 from chatd.config import Namespace, Presence
 from chatd.presence import Readers, Status
@@ -167,7 +168,7 @@ class ClusterPresence:
         """Let grace times end, tell channels, and save last seen; until cancelled, then save once more."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._tick_loop)
+                nursery.start_soon(steadily, self._tick_loop)
                 nursery.start_soon(self._seen.run)
         finally:
             unix_ms = self._unix_ms()

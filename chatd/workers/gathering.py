@@ -9,7 +9,6 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -76,7 +75,12 @@ class Gathering:
                 async with trio.open_nursery() as nursery:
                     task_status.started()
                     while True:
-                        connection, _ = await listening.accept()
+                        try:
+                            connection, _ = await listening.accept()
+                        except OSError as error:  # no descriptors are left: whoever asks does without this worker
+                            _log.warning("other workers are not answered", error=str(error))
+                            await trio.sleep(ANSWER_SECONDS)
+                            continue
                         nursery.start_soon(self._answer, trio.SocketStream(connection))
             finally:
                 path.unlink(missing_ok=True)
@@ -101,8 +105,13 @@ class Gathering:
 
     async def _answer(self, stream: trio.SocketStream) -> None:
         async with stream:
-            with trio.move_on_after(ANSWER_SECONDS), suppress(trio.BrokenResourceError):
-                await stream.send_all(_encode(_families(self._collect())))
+            with trio.move_on_after(ANSWER_SECONDS):
+                try:
+                    await stream.send_all(_encode(_families(self._collect())))
+                except trio.BrokenResourceError:
+                    pass  # nobody waits for it any more
+                except Exception:
+                    _log.exception("metrics cannot be told to another worker")
 
 
 def add_up(workers: list[list[Family]]) -> list[Family]:

@@ -19,6 +19,11 @@ def collect(member: Member, kind: str = "note") -> list[tuple[NodeId, bytes]]:
     return taken
 
 
+def fail(sender: NodeId, payload: bytes) -> None:
+    """Take a message as a broken part does."""
+    raise RuntimeError("broken")
+
+
 async def test_messages_come_in_the_order_of_their_sender(redis_server: RedisServer) -> None:
     async with running_member(redis_server, "one") as one, running_member(redis_server, "two") as two:
         taken = collect(two)
@@ -45,7 +50,7 @@ async def test_a_node_can_write_to_itself_and_to_everybody(redis_server: RedisSe
 async def test_a_callback_that_fails_and_an_unknown_kind_disturb_nobody(redis_server: RedisServer) -> None:
     async with running_member(redis_server, "one") as one, running_member(redis_server, "two") as two:
         taken = collect(two)
-        two.post.handle("broken", lambda sender, payload: {}[payload])
+        two.post.handle("broken", fail)
         for kind in ("broken", "unheard of", "note"):
             one.post.send(two.node, kind, b"")
         await until(lambda: taken)
