@@ -13,6 +13,7 @@ _COMMANDS = {
     "config": ("chatd.commands.config", "Check and show the configuration."),
     "db": ("chatd.commands.db", "Look after the database: migrate, status, check, backup."),
     "doctor": ("chatd.commands.doctor", "Check what chatd needs, and say what to do about it."),
+    "cluster": ("chatd.commands.cluster", "Look at the nodes that share a Redis."),
     "bench": ("bench.cli", "Measure a server under load."),
 }
 
