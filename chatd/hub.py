@@ -302,11 +302,35 @@ class Hub:
             crowds = [channel for channel in dirty if channel.size > _CROWD]
             for channel in dirty:
                 if channel.size <= _CROWD:
-                    self._begin_safely(channel)
+                    try:
+                        self._write(channel)
+                    except Exception:
+                        _log.exception("channel failed", channel=channel.name)
             held, self._held = self._held, []
             self._batch.flush(held)
             for channel in crowds:
                 self._begin_safely(channel)
+
+    def _write(self, channel: Channel) -> None:
+        """Let a channel's few readers write its turn with their own answers, one write for each of them."""
+        if channel.namespace.conflate:
+            self._begin(channel)
+            return
+        events, channel.pending = channel.pending, []
+        total = channel.size
+        for format_, sessions in tuple(channel.readers.items()):
+            readers = tuple(sessions)  # one that is cut off for being slow leaves the channel
+            for event, origin in events:
+                if isinstance(event, StoredMessage):
+                    data = channel.frames.frame(event, format_)
+                else:
+                    data = format_.frame(event)
+                for reader in readers:
+                    if reader.id != origin:
+                        reader.write(data)
+        self._count(events, total)
+        if not total:
+            self._forget_if_empty(channel)
 
     def _begin_safely(self, channel: Channel) -> None:
         try:
@@ -343,13 +367,16 @@ class Hub:
             else:
                 starts = range(0, len(readers), size)
                 channel.slices.extend((events, format_, readers[start : start + size]) for start in starts)
+        self._count(events, total)
+        if not total:
+            self._forget_if_empty(channel)
+
+    def _count(self, events: list[Outgoing], readers: int) -> None:
         messages = [event for event, _ in events if isinstance(event, StoredMessage)]
         if messages:
             # One turn is as long as its first message waited; the others waited a little less.
-            self.counters.messages_out += len(messages) * total
+            self.counters.messages_out += len(messages) * readers
             self.counters.delivery.observe(max(0.0, self._clock() - messages[0].at / 1000), len(messages))
-        if not total:
-            self._forget_if_empty(channel)
 
     async def _send_large(self, channel: Channel) -> None:
         """Send a large channel's turn, with pauses for other work.

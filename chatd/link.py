@@ -18,7 +18,9 @@ READ_BYTES = 65536
 class Link(Watch):
     """A TCP connection. Only the task that owns it reads; anybody on the trio thread may send."""
 
-    __slots__ = ("_more", "_poller", "_recv", "address", "ring_head", "send", "sock")
+    can_read_nowait = True
+
+    __slots__ = ("_handed", "_more", "_poller", "_recv", "address", "ring_head", "send", "sock")
 
     def __init__(self, sock: socket.socket, address: str, poller: Poller) -> None:
         super().__init__(sock.fileno())
@@ -31,11 +33,15 @@ class Link(Watch):
         self._recv = sock.recv
         self._poller = poller
         self._more = True  # the last read may have left something behind
+        self._handed: bytes | None = None  # what `read_nowait` read for `receive`
         poller.add(self)
 
     async def receive(self) -> bytes:
         """Return the next bytes; empty at the end of the stream, and when the connection is broken."""
         while True:
+            if self._handed is not None:
+                data, self._handed = self._handed, None
+                return data
             if self._more or self.ended:
                 try:
                     data = self._recv(READ_BYTES)
@@ -49,7 +55,28 @@ class Link(Watch):
                         await trio.lowlevel.checkpoint()  # a flood must not starve the others
                     return data
             await self._poller.readable(self)
+            self._more = self._more or self._handed is None
+
+    def read_nowait(self) -> bytes | None:
+        """Return what came, while the owner waits in `receive`; None if that is for the owner to find out.
+
+        That is so at the end of the stream, after an error, and when there may be more than this.
+        """
+        try:
+            data = self._recv(READ_BYTES)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            data = b""
+        if not data or len(data) == READ_BYTES:
             self._more = True
+            self._handed = data
+            return None
+        return data
+
+    def hand_over(self, data: bytes) -> None:
+        """Let the owner's `receive` return these bytes, which `read_nowait` returned."""
+        self._handed = data
 
     async def peek(self, known: int) -> bytes:
         """Return the first bytes without taking them, once there are more than `known` of them, or no more come."""

@@ -6,6 +6,9 @@ changed since you last ran into would-block": a reader must go on reading until 
 short (epoll(7)), and only then may it wait. What arrives between its last read and its wait sets `ready`, so no edge
 is lost. A hang-up sets `ended` for good: from then on the reader goes on to the end of the stream.
 
+A connection may have `on_readable`, which is called while its task waits: what needs no waiting is done there and then,
+and the task is woken only for the rest. Waking one costs as much as a small message.
+
 Writers do not wait as tasks: a connection whose socket refused bytes gets its `on_writable` called.
 """
 
@@ -27,12 +30,14 @@ _MAX_EVENTS = 1024
 class Watch:
     """One socket's place in the poller; a connection derives from it. Owned by the connection's task."""
 
-    __slots__ = ("_ready", "_task", "ended", "fd", "on_writable")
+    __slots__ = ("_ready", "_task", "ended", "fd", "on_readable", "on_writable")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.ended = False
         self.on_writable: Callable[[], None] | None = None
+        self.on_readable: Callable[[], bool] | None = None
+        """Reads and handles what came; returns whether that is done, and the task may go on waiting. Never raises."""
         self._ready = False
         self._task: Task | None = None
 
@@ -104,7 +109,7 @@ class Poller:
                 task = watch._task
                 if task is None:
                     watch._ready = True
-                else:
+                elif watch.on_readable is None or watch.ended or not watch.on_readable():
                     watch._task = None
                     reschedule(task)
             if watch.on_writable is not None and events & select.EPOLLOUT:

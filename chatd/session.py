@@ -1,7 +1,8 @@
 """One connected device: reads, runs what it asks for, and sends what it gets.
 
-Theory of operation. One task owns a session: it reads, and runs every command that one read brought. Nothing is
-written meanwhile: `send` is a slot that holds the one function that is right at the moment, so that fan-out calls it
+Theory of operation. One task owns a session: it reads, and runs every command that one read brought. While it waits
+the poller has the session serve what needs no waiting (`_serve`): most messages wake no task. Nothing is written
+meanwhile: `send` is a slot that holds the one function that is right at the moment, so that fan-out calls it
 without asking.
 
     direct   the link's own `send`: hand the bytes to the socket
@@ -60,15 +61,22 @@ TRANSITIONS = {
 PING_FRAME = server_frame(Opcode.PING, b"")
 
 
+SendNow = Callable[["Session", Send, float], bool]
+"""Publishes and answers one message if nothing has to be waited for; tells whether it did."""
+
+
 class Session:
     """One live connection of one device. Made by the listener after the handshake; ends when `run` returns."""
 
     __slots__ = (
+        "_failure",
+        "_fed",
         "_format_opcode",
         "_held",
         "_outbox",
         "_reader",
         "_room",
+        "_send_now",
         "attributes",
         "bucket",
         "caller",
@@ -118,6 +126,9 @@ class Session:
         self._outbox: Outbox | None = None
         self._room: trio.Event | None = None  # what the session's own task waits for until its answers were read
         self._reader = reader
+        self._fed: list[tuple[int, bytes]] | None = None  # what `_serve` took from the reader and left to the task
+        self._failure: Exception | None = None  # what went wrong there
+        self._send_now: SendNow
         self._format_opcode = format_.codec.opcode
 
     @property
@@ -135,6 +146,9 @@ class Session:
     async def run(self, handlers: "Handlers", data: bytes) -> None:
         """Serve the device until either side closes. `data` came together with the handshake."""
         receive = self.link.receive
+        self._send_now = handlers.send_now
+        if self.link.can_read_nowait:
+            self.link.on_readable = self._serve
         while True:
             if data and not await self._take(handlers, data):
                 break
@@ -145,10 +159,58 @@ class Session:
                 break
             self.heard = True
 
+    def _serve(self) -> bool:
+        """Read, and serve what needs no waiting; tell whether nothing is left for the task. Called by the poller."""
+        bucket = self.bucket
+        if self.permit is None or bucket is None or self._outbox is not None or self.refused:
+            return False
+        data = self.link.read_nowait()
+        if not data:
+            return data is not None
+        self.heard = True
+        try:
+            if self._serve_sends(data, bucket):
+                return True
+        except Exception as error:
+            self._failure = error
+        self.link.hand_over(data)
+        return False
+
+    def _serve_sends(self, data: bytes, bucket: TokenBucket) -> bool:
+        """Publish and answer the messages of one read, in their order, up to the first that has to be waited for."""
+        messages = self._fed = self._reader.feed(data)
+        count = len(messages)
+        now = self.hub.monotonic()
+        if not bucket.take_together(now, count):
+            return False
+        decode, expected, send_now = self.format.codec.decode, self._format_opcode, self._send_now
+        served = 0
+        try:
+            for opcode, payload in messages:
+                if opcode != expected:
+                    break
+                command = decode(payload)
+                if type(command) is not Send or not send_now(self, command, now):
+                    break
+                served += 1
+        except CodecError:
+            pass  # the task says so
+        if served == count and self._reader.error is None:
+            self._fed = None
+            self.hub.counters.bytes_in += len(data)
+            return True
+        bucket.give_back(count - served)
+        del messages[:served]
+        return False
+
     async def _take(self, handlers: "Handlers", data: bytes) -> bool:
         """Run everything that one read brought; tell whether to read on."""
         sends: list[Send] = []
-        messages = self._reader.feed(data)
+        if self._failure is not None:
+            raise self._failure
+        messages, self._fed = self._fed, None
+        if messages is None:
+            messages = self._reader.feed(data)
         self.hub.counters.bytes_in += len(data)
         now = self.hub.monotonic()
         bucket = self.bucket or self._new_bucket()
@@ -260,7 +322,7 @@ class Session:
 
     def write(self, frame: bytes) -> None:
         """Send a frame that nobody here asked for at the end of this turn; too many of them cut the session off."""
-        if self._outbox is None:
+        if self._outbox is None and self.early is None:
             self._say(frame)
         else:
             self.send(frame)

@@ -51,6 +51,8 @@ class TlsLink(Link):
     plain socket that is full.
     """
 
+    can_read_nowait = False
+
     __slots__ = ("_cipher", "_incoming", "_outgoing", "_raw_send", "_ssl")
 
     def __init__(self, sock: socket.socket, address: str, poller: Poller, context: ssl.SSLContext) -> None:

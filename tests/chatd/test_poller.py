@@ -99,3 +99,36 @@ async def test_a_fault_in_what_one_connection_does_when_it_is_writable_stays_the
     await broken.say({"type": "ping"})  # an event, at which the socket is writable as well
     assert await broken.close_code() == 1006
     await other.silence()
+
+
+async def test_a_task_is_woken_only_for_what_its_connection_leaves_to_it() -> None:
+    async with running_poller() as poller:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            watch = Watch(ours.fileno())
+            poller.add(watch)
+            done = iter([True, True, False])
+            calls = []
+            woken = trio.Event()
+
+            def serve() -> bool:
+                calls.append(ours.recv(100))
+                return next(done)
+
+            async def wait() -> None:
+                await poller.readable(watch)
+                woken.set()
+
+            watch.on_readable = serve
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait)
+                await wait_all_tasks_blocked()
+                for number in range(3):
+                    assert not woken.is_set()
+                    theirs.send(b"%d" % number)
+                    while len(calls) <= number:
+                        await trio.lowlevel.checkpoint()
+                with trio.fail_after(5):
+                    await woken.wait()
+            assert calls == [b"0", b"1", b"2"]
+            poller.remove(watch)
