@@ -1,11 +1,11 @@
-"""Opens and closes the driver's connection to a Cassandra cluster. Everything here blocks: call it off the trio thread."""
+"""Opens and closes the driver's connection to a Cassandra cluster. All of it blocks: call it off the trio thread."""
 
 import contextlib
 import re
 import ssl
 from typing import Any
 
-from cassandra import ConsistencyLevel, DriverException, InvalidRequest, Unauthorized
+from cassandra import AuthenticationFailed, ConsistencyLevel, DriverException, InvalidRequest, Unauthorized
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.cluster import Session as DriverSession
@@ -19,7 +19,6 @@ from cassandra.policies import (
     RetryPolicy,
     TokenAwarePolicy,
 )
-from cassandra.protocol import AuthenticationFailed
 from cassandra.query import tuple_factory
 
 from storage import StoreError, StoreUnavailable
@@ -135,10 +134,15 @@ def _make_keyspace(session: DriverSession, settings: CassandraSettings) -> None:
         return
     centres = {host.datacenter for host in metadata.all_hosts()}
     centre = settings.datacenter or sorted(centres)[0]
-    copies = min(settings.replication_factor, len(metadata.all_hosts()))
+    nodes = sum(host.datacenter == centre for host in metadata.all_hosts())
+    if nodes < settings.replication_factor:
+        raise StoreError(
+            f"the keyspace {settings.keyspace} cannot be made with cassandra.replication_factor "
+            f"{settings.replication_factor}: the data centre {centre} has {nodes} nodes"
+        )
     session.execute(
         f"CREATE KEYSPACE IF NOT EXISTS {settings.keyspace} WITH replication = "
-        f"{{'class': 'NetworkTopologyStrategy', '{centre}': {copies}}}"
+        f"{{'class': 'NetworkTopologyStrategy', '{centre}': {settings.replication_factor}}}"
     )
 
 

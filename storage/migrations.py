@@ -1,7 +1,8 @@
 """Brings a database to the schema of this program: numbered files, applied once each and in order.
 
-Files are called NNNN_name.sql. The table `schema_migrations` keeps for each applied one its name, the checksum of its
-text and the time. An applied file must never be changed: write a new one.
+Files are called NNNN_name.sql; for Cassandra .cql (storage/cassandra_migrations.py). The table `schema_migrations`
+keeps for each applied one its name, the checksum of its text and the time. An applied file must never be changed: write
+a new one.
 
 Errors:
 
@@ -48,7 +49,7 @@ class Applied:
     at: int
 
 
-_FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+_FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.[sc]ql")
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number   INTEGER NOT NULL PRIMARY KEY,
@@ -60,8 +61,12 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 
 def shipped(folder: Traversable | None = None) -> list[Migration]:
-    """Read the migrations of this program (or of a folder), by number; there must be no gap."""
-    folder = folder or resources.files("storage.schema") / "sqlite"
+    """Read the migrations of this program for SQLite (or of a folder), by number."""
+    return read_folder(folder or resources.files("storage.schema") / "sqlite")
+
+
+def read_folder(folder: Traversable) -> list[Migration]:
+    """Read the migrations of a folder, by number; there must be no gap."""
     found = [
         Migration(int(match[1]), match[2], file.read_text("utf-8"))
         for file in folder.iterdir()
@@ -88,7 +93,15 @@ def pending(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> 
     Raises:
         MigrationError: It is newer than this program, or one of its files was changed after it was applied.
     """
-    done = applied(connection)
+    return missing(applied(connection), migrations)
+
+
+def missing(done: Sequence[Applied], migrations: Sequence[Migration]) -> list[Migration]:
+    """Return what a database that has these still needs.
+
+    Raises:
+        MigrationError: It is newer than this program, or one of its files was changed after it was applied.
+    """
     if len(done) > len(migrations):
         raise MigrationError(
             f"the database has schema version {len(done)}, this program knows {len(migrations)}: use a newer chatd"

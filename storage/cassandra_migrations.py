@@ -1,0 +1,146 @@
+"""Brings a keyspace to the schema of this program: numbered files, applied by one node at a time.
+
+Files are called NNNN_name.cql. Cassandra has no transaction around changes of a schema, so every statement of a file
+can be repeated (IF NOT EXISTS): a node that ends in the middle leaves a file that the next one applies again from the
+start. Nodes that start at the same time take turns by a row with a time to live, taken by a lightweight transaction;
+whoever finds nothing to do does not take it. Everything here blocks: call it off the trio thread.
+"""
+
+import contextlib
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from importlib import resources
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from cassandra.cluster import Session as DriverSession
+
+from storage import StoreError, StoreUnavailable
+from storage.cassandra_cluster import CONDITIONAL, WRITE, refusal
+from storage.migrations import Applied, Migration, MigrationError, missing, read_folder
+
+LOCK_SECONDS = 60  # a node that ended while it had the lock holds the others up for so long
+WAIT_SECONDS = 300.0
+POLL_SECONDS = 0.3
+STATEMENT_SECONDS = 30.0  # a table takes 0.1 s, and longer where many nodes have to agree
+
+# With an id of its own: two nodes may make such a table at the same moment, and Cassandra would otherwise take them for
+# two tables of one name.
+_MARK_TABLE = """
+CREATE TABLE IF NOT EXISTS {keyspace}.schema_migrations (number int PRIMARY KEY, name text, checksum text, at bigint)
+WITH ID = {id}
+"""
+_LOCK_TABLE = "CREATE TABLE IF NOT EXISTS {keyspace}.schema_lock (name text PRIMARY KEY, owner text) WITH ID = {id}"
+_MARKS = "SELECT number, name, checksum, at FROM schema_migrations"
+_MARK = "INSERT INTO schema_migrations (number, name, checksum, at) VALUES (%s, %s, %s, %s)"
+_TAKE = f"INSERT INTO schema_lock (name, owner) VALUES ('migrations', %s) IF NOT EXISTS USING TTL {LOCK_SECONDS}"
+_HOLD = f"UPDATE schema_lock USING TTL {LOCK_SECONDS} SET owner = %s WHERE name = 'migrations' IF owner = %s"
+_LEAVE = "DELETE FROM schema_lock WHERE name = 'migrations' IF owner = %s"
+
+
+def shipped() -> list[Migration]:
+    """Read the migrations of this program, by number."""
+    return read_folder(resources.files("storage.schema") / "cassandra")
+
+
+def applied(driver: DriverSession) -> list[Applied]:
+    """Read which migrations the keyspace has, by number; none in a new one."""
+    if "schema_migrations" not in _tables(driver):
+        return []
+    return sorted((Applied(*row) for row in _run(driver, _MARKS)), key=lambda row: row.number)
+
+
+def pending(driver: DriverSession, migrations: Sequence[Migration]) -> list[Migration]:
+    """Return what the keyspace still needs.
+
+    Raises:
+        MigrationError: It is newer than this program, or one of its files was changed after it was applied.
+    """
+    return missing(applied(driver), migrations)
+
+
+def migrate(driver: DriverSession, migrations: Sequence[Migration], now: Callable[[], int]) -> list[Migration]:
+    """Apply what is pending, in order; return what this node applied.
+
+    Raises:
+        MigrationError: See `pending`; or another node held the lock for too long, or a statement failed.
+        StoreUnavailable: The cluster does not answer.
+    """
+    made: list[Migration] = []
+    if not pending(driver, migrations):
+        return made
+    for table in (_LOCK_TABLE, _MARK_TABLE):
+        _run(driver, table.format(keyspace=driver.keyspace, id=uuid5(NAMESPACE_URL, f"{driver.keyspace} {table}")))
+    lock = _Lock(driver, secrets.token_urlsafe(12))
+    lock.take()
+    try:
+        for migration in pending(driver, migrations):  # asked again: another node may have been faster
+            _apply(driver, migration, lock, now())
+            made.append(migration)
+    finally:
+        lock.leave()
+    return made
+
+
+class _Lock:
+    """The right to change the schema, of one node at a time."""
+
+    def __init__(self, driver: DriverSession, owner: str) -> None:
+        self._driver = driver
+        self._owner = owner
+
+    def take(self) -> None:
+        """Wait for it."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not self._ask(_TAKE, self._owner):
+            if time.monotonic() > deadline:
+                raise MigrationError(
+                    f"another node has been changing the schema for {WAIT_SECONDS:.0f} s: look after it"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def hold(self) -> None:
+        """Hold it for LOCK_SECONDS more."""
+        if not self._ask(_HOLD, self._owner, self._owner):
+            raise MigrationError("a migration took too long, and another node may have taken over: start again")
+
+    def leave(self) -> None:
+        """Let the next one in. If that fails, its time to live does it."""
+        with contextlib.suppress(StoreError):
+            self._ask(_LEAVE, self._owner)
+
+    def _ask(self, query: str, *values: str) -> bool:
+        return bool(_run(self._driver, query, values, CONDITIONAL)[0][0])
+
+
+def _apply(driver: DriverSession, migration: Migration, lock: _Lock, at: int) -> None:
+    for statement in statements(migration.text):
+        lock.hold()
+        try:
+            _run(driver, statement)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            raise MigrationError(f"migration {migration.number:04}_{migration.name} failed: {error}") from error
+    _run(driver, _MARK, (migration.number, migration.name, migration.checksum, at))
+
+
+def statements(text: str) -> list[str]:
+    """Split a file at the semicolons that end its lines; comments are lines of their own."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("--")]
+    parts = re.split(r";[ \t]*$", "\n".join(lines), flags=re.MULTILINE)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _tables(driver: DriverSession) -> set[str]:
+    query = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s"
+    return {name for (name,) in _run(driver, query, (driver.keyspace,))}
+
+
+def _run(driver: DriverSession, query: str, values: Sequence[Any] = (), profile: object = WRITE) -> list[Any]:
+    try:
+        return list(driver.execute(query, values or None, execution_profile=profile, timeout=STATEMENT_SECONDS))
+    except Exception as error:
+        raise refusal(error) from error
