@@ -11,7 +11,7 @@ from chatd.config import Hook
 from chatd.counters import Latency
 from chatd.hooks.breaker import Breaker, State
 from chatd.hooks.questions import Decision, Question
-from chatd.outbound.client import Client, PostFailed
+from chatd.outbound.client import Poster, PostFailed
 from chatd.webhooks.courier import HEADERS
 from chatd.webhooks.events import iso_time
 from chatd.webhooks.signing import Signer
@@ -39,7 +39,7 @@ class Asker:
         name: str,
         config: Hook,
         signer: Signer,
-        client: Client,
+        client: Poster,
         clock: Callable[[], float],
         new_id: Callable[[], str],
         latency: Latency,

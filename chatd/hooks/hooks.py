@@ -95,8 +95,9 @@ class Hooks:
             if self._askers:
                 await trio.sleep_forever()
         finally:
-            for asker in self._askers.values():
-                await asker.client.aclose()
+            with trio.CancelScope(shield=True):
+                for asker in self._askers.values():
+                    await asker.client.aclose()
 
     def statistics(self) -> HookStatistics:
         """Return counts for /metrics."""

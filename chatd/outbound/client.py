@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import cache
-from typing import cast
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import httpcore
@@ -38,8 +38,20 @@ def default_tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
+class Poster(Protocol):
+    """Posts to URLs."""
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float, answer_bytes: int
+    ) -> Answer:
+        """Send one request and return its answer; raise PostFailed where there is none."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
 class Client:
-    """Posts to URLs, by HTTP/2 where the other side speaks it. Redirects and proxies of the environment are ignored."""
+    """Posts by HTTP/2 where the other side speaks it. Redirects and proxies of the environment are ignored."""
 
     def __init__(
         self,
@@ -60,8 +72,7 @@ class Client:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        with trio.CancelScope(shield=True):
-            await self._pool.aclose()
+        await self._pool.aclose()
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float, answer_bytes: int

@@ -13,7 +13,7 @@ import trio
 from chatd import __version__
 from chatd.config import WebhookEndpoint, Webhooks
 from chatd.counters import Latency
-from chatd.outbound.client import Client, PostFailed
+from chatd.outbound.client import Poster, PostFailed
 from chatd.webhooks.routes import Route
 from chatd.webhooks.signing import Signer
 from chatd.webhooks.verdict import Attempt, Fate, Verdict, judge
@@ -42,7 +42,7 @@ class Courier:
         route: Route,
         jobs: JobQueue,
         store: Store,
-        client: Client,
+        client: Poster,
         signer: Signer,
         clock: Callable[[], float],
         chance: Callable[[], float],
@@ -79,7 +79,8 @@ class Courier:
                     with trio.move_on_after(self._config.poll_seconds):
                         await self._wake.wait()
         finally:
-            await self._client.aclose()
+            with trio.CancelScope(shield=True):
+                await self._client.aclose()
 
     async def _look(self, nursery: trio.Nursery) -> None:
         """Begin what may begin now."""
