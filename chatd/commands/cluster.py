@@ -17,6 +17,9 @@ from chatd.config import Config, ConfigError
 from chatd.redis import RedisError
 
 
+_WIDTH = 160  # of tables that go into a file or another program
+
+
 @click.group()
 def cluster() -> None:
     """Look at the nodes that share a Redis."""
@@ -64,7 +67,7 @@ async def _look(config: Config) -> ClusterSeen:
 
 
 def _print(seen: ClusterSeen) -> None:
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     nodes = Table(title=f"{len(seen.nodes)} nodes, {seen.users} users here or just gone, {seen.leaving} in grace time")
     nodes.add_column("node")
     nodes.add_column("address")

@@ -15,15 +15,15 @@ def start_node(tmp_path: Path) -> Iterator[StartNode]:
     """Return a function that starts a node with settings (keys such as `limits.head_seconds`) and a config.toml."""
     nodes: list[NodeProcess] = []
 
-    def start(settings: dict[str, object] | None = None, config: str = "") -> NodeProcess:
+    def new(settings: dict[str, object] | None = None, config: str = "", *, start: bool = True) -> NodeProcess:
         directory = tmp_path / f"node{len(nodes)}"
         directory.mkdir()
         (directory / "config.toml").write_text(config)
         node = NodeProcess(directory, settings)
         nodes.append(node)
-        return node.start()
+        return node.start() if start else node
 
-    yield start
+    yield new
     for node in nodes:
         node.stop()
     assert [fault for node in nodes for fault in node.faults()] == []

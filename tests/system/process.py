@@ -59,7 +59,7 @@ class NodeProcess:
 
     def __init__(self, directory: Path, settings: Settings | None = None) -> None:
         self.directory = directory
-        self._settings = settings or {}
+        self.settings = settings or {}
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
 
@@ -81,7 +81,7 @@ class NodeProcess:
 
     def start(self) -> "NodeProcess":
         """Start it, on the port that it had before, and return when it serves."""
-        settings = {"server.port": self.port, "server.var": self.directory / "var"} | self._settings
+        settings = {"server.port": self.port, "server.var": self.directory / "var"} | self.settings
         with (self.directory / "log").open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "chatd", "serve"],
