@@ -152,12 +152,10 @@ async def test_a_channel_is_counted_over_all_nodes(start_node: StartNode, redis_
         for device, user, node in ((alice, "alice", one), (bob, "bob", two)):
             await device.enter(node.token(user))
             await device.ask(type="subscribe", channel="room:hall")
-        while True:
-            event = await alice.hear()
-            assert event["type"] == "count"
-            if event["count"] == 2:
-                break
-        assert (await bob.ask(type="presence", channel="room:hall"))["count"] == 2
+        for device in (alice, bob):
+            while (await device.hear()) != {"type": "count", "channel": "room:hall", "count": 2}:
+                pass
+            assert (await device.ask(type="presence", channel="room:hall"))["count"] == 2
 
 
 async def test_a_device_that_is_revoked_on_one_node_is_out_on_all(
