@@ -328,7 +328,7 @@ class CassandraStore:
 
     async def check(self) -> None:
         """Return when the cluster answers a question at its consistency."""
-        await self._values.get_meta("")
+        await self._values.get_meta("check")
 
     def statistics(self) -> StoreStatistics:
         """Return counts for /metrics."""

@@ -41,6 +41,8 @@ WHERE channel = ? AND bucket = ? AND seq = ?
 """
 REVISE = for_both(_REVISE)
 
+_LAST_TIME = 2**62  # of a cell, in microseconds
+
 _long = Struct(">q").pack
 _int = Struct(">i").pack
 _short = Struct(">H").pack
@@ -64,7 +66,7 @@ class PartitionKey:
 
 def write_time(message: StoredMessage) -> int:
     """Return the timestamp of a message's cells: its own time, so that writing it again changes nothing."""
-    return message.at * 1000
+    return min(message.at * 1000, _LAST_TIME)
 
 
 def revise_time(message: StoredMessage, at: int) -> int:
@@ -75,7 +77,7 @@ def revise_time(message: StoredMessage, at: int) -> int:
     """
     body = message.body
     chance = crc32(body.raw, crc32(message.kind.encode())) % 1000
-    return max(at, message.at + 1) * 1000 + chance
+    return min(max(at, message.at + 1) * 1000, _LAST_TIME) + chance
 
 
 def message_values(partition: PartitionKey, message: StoredMessage, seconds: int) -> Values:

@@ -5,6 +5,7 @@ send(statement, done) ──── socket buffer ──► write, read, decode
 done(rows, error) of each ◄── one hop ────── what finished until trio woke
 """
 
+import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -93,8 +94,12 @@ class Session:
         prepared = self._prepared.get(query) or await self.prepare(query)
         if self._slots.statistics().tasks_waiting >= self.settings.reads_waiting:
             raise StoreBusy(f"{self.settings.reads_waiting} questions wait for the Cassandra cluster already")
+        try:
+            bound = prepared.bind(values)
+        except (TypeError, ValueError, OverflowError, struct.error) as error:
+            raise StoreError(f"the database cannot take these values: {error}") from error
         async with self._slots:
-            return await self._wait(prepared.bind(values), profile)
+            return await self._wait(bound, profile)
 
     async def _wait(self, statement: Any, profile: object) -> Sequence[Row]:
         waiting: list[trio.lowlevel.Task] = [trio.lowlevel.current_task()]

@@ -146,7 +146,13 @@ class Writer:
         parts, bucket = self._take(lane, width)
         table = rows_of.EXPIRING if self._retention(lane) else rows_of.KEPT
         self._sending += 1
-        self._session.send(self._batch(lane, bucket, table, parts), partial(self._sent, lane, parts, bucket, table))
+        done = partial(self._sent, lane, parts, bucket, table)
+        try:
+            batch = self._batch(lane, bucket, table, parts)
+        except Exception as error:  # a value that no column can have: it must not end more than its channel's writes
+            done((), StoreError(f"a message cannot be laid out for the database: {error}"))
+        else:
+            self._session.send(batch, done)
 
     def _retention(self, lane: Lane) -> int:
         return self._settings.rules(namespace_of(lane.channel)).retention_seconds

@@ -1,23 +1,39 @@
 """Runs the contract of the store on every adapter."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from storage import Store
+from storage.cassandra import open_cassandra
+from storage.sealed import seal
+from storage.sealing import KeyRing
 from storage.sqlite import open_sqlite
 from tests.contracts import store as contract
 from tests.contracts import store_records
+from tests.storage.conftest import cassandra_settings
 
 
-@pytest.fixture(params=["sqlite"])
+@asynccontextmanager
+async def open_sealed(path: Path) -> AsyncIterator[Store]:
+    """Open a SQLite database whose message bodies are sealed."""
+    async with open_sqlite(path) as opened:
+        yield await seal(opened, KeyRing({"master": b"m" * 32}, "master"), lambda: 0)
+
+
+@pytest.fixture(params=["sqlite", "sealed", pytest.param("cassandra", marks=pytest.mark.system)])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> contract.OpenStore:
     """Opens the same database each time it is called."""
     match request.param:
         case "sqlite":
             return partial(open_sqlite, tmp_path / "chatd.sqlite3")
+        case "sealed":
+            return partial(open_sealed, tmp_path / "chatd.sqlite3")
+        case "cassandra":
+            return partial(open_cassandra, cassandra_settings(request.getfixturevalue("empty_keyspace")))
         case unknown:
             raise ValueError(unknown)
 
