@@ -158,7 +158,7 @@ class ServerSessions:
             case messages.Members() | messages.Create() | messages.Invite() | messages.Remove():
                 return await self._on_members(caller, command)
             case messages.Sessions():
-                listed, _ = self._sessions.page(caller, command.user, "", _SESSIONS_LISTED)
+                listed, _ = await self._sessions.page(caller, command.user, "", _SESSIONS_LISTED)
                 return messages.SessionsAnswer(id=command.id, sessions=listed)
             case messages.Disconnect():
                 count = await self._sessions.disconnect(

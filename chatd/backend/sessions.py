@@ -1,25 +1,24 @@
 """Sessions of users, seen and changed by backends: listed, ended, subscribed and unsubscribed."""
 
-from collections.abc import Iterable
-from itertools import islice
-
 from chatd.accounts.accounts import Accounts
 from chatd.backend.actions import BackendAction
 from chatd.backend.audit import Audit
 from chatd.backend.caller import Caller
+from chatd.cluster.orders import Answer, End, Find, Join, Kick, Order, end, find, kick, of_user
+from chatd.cluster.remote import Remote
 from chatd.hub import Hub
 from chatd.reading import Reading
 from chatd.rights import Action, Address, Denied, Directory, require_backend
 from chatd.session import Session, State
 from protocol.codes import CloseCode, ErrorCode
-from protocol.messages import SessionState, Subscribed, Unsubscribed
-from protocol.names import DeviceId, UserId, is_user_id
+from protocol.messages import SessionState, Subscribed
+from protocol.names import ChannelName, DeviceId, UserId, is_user_id
 
 REASON = "a backend ended this session"
 
 
 class Sessions:
-    """Sees and changes the sessions of this node. Raises `Denied`, `AccountError` and `StoreError`."""
+    """Sees and changes sessions, on all nodes. Raises `Denied`, `AccountError` and `StoreError`."""
 
     def __init__(self, hub: Hub, reading: Reading, directory: Directory, accounts: Accounts, audit: Audit) -> None:
         self._hub = hub
@@ -27,13 +26,17 @@ class Sessions:
         self._directory = directory
         self._accounts = accounts
         self._audit = audit
+        self.remote: Remote | None = None  # set by the node, if there are others
 
-    def page(self, caller: Caller, user: str | None, after: str, limit: int) -> tuple[list[SessionState], bool]:
+    async def page(self, caller: Caller, user: str | None, after: str, limit: int) -> tuple[list[SessionState], bool]:
         """Return sessions, of one user or of all, by their ids after `after`, and whether there are more."""
         caller.require(BackendAction.SESSIONS)
-        mine: Iterable[Session] = self._hub.sessions.values() if user is None else self._of(user)
-        found = sorted((one for one in mine if one.user is not None and one.id > after), key=lambda one: one.id)
-        return [_state(session) for session in islice(found, limit)], len(found) > limit
+        order = Find(user=user or "", after=after, limit=limit + 1)
+        found = find(self._hub, order)
+        for answer in await self._elsewhere(order):
+            found += answer.sessions
+        found.sort(key=lambda one: one.session)
+        return found[:limit], len(found) > limit
 
     async def disconnect(
         self, caller: Caller, *, user: str = "", session: str = "", reconnect: bool = False, reason: str = ""
@@ -46,12 +49,15 @@ class Sessions:
         caller.require(BackendAction.SESSIONS_CHANGE)
         if bool(user) == bool(session):
             raise Denied(ErrorCode.BAD_REQUEST, "give `user` or `session`")
-        ending = self._of(user) if user else [self._one(session)]
         code = CloseCode.ENDED if reconnect else CloseCode.DISMISSED
-        for one in ending:
-            one.close(code, reason or REASON)
-        await self._audit.note(caller, "session.end", user or session, sessions=len(ending), reconnect=reconnect)
-        return len(ending)
+        order = End(user=user, session=session, code=code, reason=reason or REASON)
+        count = end(self._hub, order)
+        if not session or not count:
+            count += sum(answer.count for answer in await self._elsewhere(order))
+        if session and not count:
+            raise Denied(ErrorCode.NOT_FOUND, "there is no such session")
+        await self._audit.note(caller, "session.end", user or session, sessions=count, reconnect=reconnect)
+        return count
 
     async def revoke(self, caller: Caller, user: str, device: str | None) -> int:
         """Revoke one device of a user or (None) all of them, which closes their sessions; return how many."""
@@ -72,27 +78,17 @@ class Sessions:
         Those that have no room for one more are passed over.
         """
         address = self._subscribable(caller, channel)
-        count = 0
-        for session in self._of(user):
-            held = session.subscriptions or {}
-            if session.state is not State.READY or address.name in held:
-                continue
-            if len(held) < self._hub.settings.limits.subscriptions:
-                await join(self._reading, session, address)
-                count += 1
+        count = await self.subscribe_here(UserId(user), address.name)
+        order = Join(user=UserId(user), channel=address.name)
+        count += sum(answer.count for answer in await self._elsewhere(order))
         await self._audit.note(caller, "session.subscribe", user, channel=address.name, sessions=count)
         return count
 
     async def unsubscribe(self, caller: Caller, user: str, channel: str) -> int:
         """End the subscriptions of a user to a channel; return how many sessions had one."""
         address = self._subscribable(caller, channel)
-        count = 0
-        for session in self._of(user):
-            if self._hub.unsubscribe(session, address.name):
-                count += 1
-                session.reply(
-                    Unsubscribed(channel=address.name, code=ErrorCode.FORBIDDEN, reason="a backend ended it")
-                )
+        order = Kick(user=UserId(user), channel=address.name, reason="a backend ended it")
+        count = kick(self._hub, order) + sum(answer.count for answer in await self._elsewhere(order))
         await self._audit.note(caller, "session.unsubscribe", user, channel=address.name, sessions=count)
         return count
 
@@ -104,28 +100,25 @@ class Sessions:
             raise Denied(ErrorCode.FORBIDDEN, "members get this channel without subscribing")
         return address
 
-    def _of(self, user: str) -> list[Session]:
-        known = self._hub.users.get(UserId(user))
-        return list(known.sessions) if known is not None else []
+    async def subscribe_here(self, user: UserId, channel: ChannelName) -> int:
+        """Subscribe every session that a user has on this node; return how many were not yet."""
+        address = self._directory.find(channel)
+        count = 0
+        for session in of_user(self._hub, user):
+            held = session.subscriptions or {}
+            if session.state is not State.READY or address.name in held:
+                continue
+            if len(held) < self._hub.settings.limits.subscriptions:
+                await join(self._reading, session, address)
+                count += 1
+        return count
 
-    def _one(self, session_id: str) -> Session:
-        session = self._hub.sessions.get(session_id)
-        if session is None or session.user is None:
-            raise Denied(ErrorCode.NOT_FOUND, "there is no such session on this node")
-        return session
+    async def _elsewhere(self, order: Order) -> list[Answer]:
+        """Let the other nodes do the same; nothing if there are none."""
+        return await self.remote.everywhere_else(order) if self.remote is not None else []
 
 
 async def join(reading: Reading, session: Session, address: Address) -> None:
     """Subscribe a session that did not ask for it, and tell it."""
     recovery = await reading.join(session, address, None)
     session.reply(Subscribed(channel=address.name, epoch=recovery.epoch, seq=recovery.seq, recovered=True, messages=[]))
-
-
-def _state(session: Session) -> SessionState:
-    principal = session.principal
-    return SessionState(
-        session=session.id,
-        user=session.user.name if session.user is not None else UserId(""),
-        device=principal.device if principal is not None else DeviceId(""),
-        address=session.link.address,
-    )

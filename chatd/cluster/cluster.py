@@ -163,6 +163,15 @@ class ClusterNode:
         except RedisError as error:
             raise StoreUnavailable(str(error)) from error
 
+    async def elsewhere(self, users: Sequence[UserId]) -> Collection[UserId]:
+        """Return which of these users have sessions on other nodes; nobody while Redis is away."""
+        try:
+            found = await self.registry.whereabouts.find(users)
+        except RedisError:
+            return ()
+        own = self.incarnation.node
+        return {user for user, known in found.items() if any(node != own for node in known.nodes)}
+
     # What the broker asks for: see chatd/broker/posting.py.
 
     async def nodes_of(self, users: Collection[UserId]) -> Mapping[str, Sequence[UserId]]:

@@ -17,63 +17,13 @@ from chatd.accounts.tokens import Tokens
 from chatd.cluster import NodeId
 from chatd.cluster.incarnation import Incarnation
 from chatd.cluster.leases import Leases
+from chatd.cluster.orders import Answer, End, Find, Join, Kick, Order, Revoke, end, find, kick
 from chatd.cluster.post import EVERYBODY, Post, PostFull
 from chatd.config import Cluster
 from chatd.hub import Hub
-from chatd.session import Session
-from protocol.codes import ErrorCode
-from protocol.messages import SessionState, Unsubscribed
 from protocol.names import ChannelName, DeviceId, UserId
 
 _log = structlog.get_logger("cluster")
-
-
-class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
-    """Close a session, or all of a user, with this code."""
-
-    user: str = ""
-    session: str = ""
-    code: int
-    reason: str
-
-
-class Join(msgspec.Struct, frozen=True, kw_only=True, tag="join"):
-    """Subscribe every session of a user to a channel."""
-
-    user: UserId
-    channel: ChannelName
-
-
-class Kick(msgspec.Struct, frozen=True, kw_only=True, tag="kick"):
-    """End the subscriptions of a user to a channel, and say why."""
-
-    user: UserId
-    channel: ChannelName
-    reason: str
-
-
-class Find(msgspec.Struct, frozen=True, kw_only=True, tag="find"):
-    """Name sessions, of one user or (empty) of all, whose ids come after `after`."""
-
-    user: str = ""
-    after: str = ""
-    limit: int
-
-
-class Revoke(msgspec.Struct, frozen=True, kw_only=True, tag="revoke"):
-    """Let a device in no more, and close its sessions. Not answered."""
-
-    device: DeviceId
-
-
-Order = End | Join | Kick | Find | Revoke
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one node did: of how many sessions, and which were found."""
-
-    count: int = 0
-    sessions: list[SessionState] = []
 
 
 class _Ask(msgspec.Struct, frozen=True, array_like=True):
@@ -200,46 +150,3 @@ class Remote:
         question = self._questions.get(reply.number)
         if question is not None:
             question.take(sender, reply.answer)
-
-
-def end(hub: Hub, order: End) -> int:
-    """Close sessions of this node; return how many."""
-    sessions = _of(hub, order.user) if order.user else _one(hub, order.session)
-    for session in sessions:
-        session.close(order.code, order.reason)
-    return len(sessions)
-
-
-def kick(hub: Hub, order: Kick) -> int:
-    """End subscriptions on this node; return how many."""
-    gone = [session for session in _of(hub, order.user) if hub.unsubscribe(session, order.channel)]
-    for session in gone:
-        session.reply(Unsubscribed(channel=order.channel, code=ErrorCode.FORBIDDEN, reason=order.reason))
-    return len(gone)
-
-
-def find(hub: Hub, order: Find) -> list[SessionState]:
-    """Name sessions of this node, by their ids."""
-    sessions = _of(hub, order.user) if order.user else list(hub.sessions.values())
-    wanted = (session for session in sessions if session.user is not None and session.id > order.after)
-    return [_state(session) for session in sorted(wanted, key=lambda session: session.id)[: order.limit]]
-
-
-def _of(hub: Hub, user: str) -> list[Session]:
-    known = hub.users.get(UserId(user))
-    return list(known.sessions) if known is not None else []
-
-
-def _one(hub: Hub, session_id: str) -> list[Session]:
-    session = hub.sessions.get(session_id)
-    return [session] if session is not None and session.user is not None else []
-
-
-def _state(session: Session) -> SessionState:
-    principal = session.principal
-    return SessionState(
-        session=session.id,
-        user=session.user.name if session.user is not None else UserId(""),
-        device=principal.device if principal is not None else DeviceId(""),
-        address=session.link.address,
-    )
