@@ -14,6 +14,7 @@ _COMMANDS = {
     "db": ("chatd.commands.db", "Look after the database: migrate, status, check, backup."),
     "doctor": ("chatd.commands.doctor", "Check what chatd needs, and say what to do about it."),
     "cluster": ("chatd.commands.cluster", "Look at the nodes that share a Redis."),
+    "webhooks": ("chatd.commands.webhooks", "Look after webhooks: endpoints, dead letters, replay, test."),
     "bench": ("bench.cli", "Measure a server under load."),
 }
 

@@ -88,6 +88,21 @@ SOURCE_FAMILIES: Mapping[str, tuple[Family, ...]] = {
         Family("connections", "chatd_push_connections", "gauge", "HTTP/2 connections to push services."),
         Family("open_circuits", "chatd_push_resting_services", "gauge", "Services that are left alone now."),
     ),
+    "webhooks": (
+        Family("queued", "chatd_webhook_events_total", "counter", "Events put into the queue, for each endpoint."),
+        Family("dropped", "chatd_webhook_dropped_total", "counter", "Events not told, by cause.", "cause"),
+        Family("requests", "chatd_webhook_requests_total", "counter", "Requests, by what became of them.", "outcome"),
+        Family("gathered", "chatd_webhook_gathered_events", "gauge", "Events that are not in the queue yet."),
+        Family("latency", "chatd_webhook_request_seconds", "histogram", "From a request to its answer."),
+        Family("waiting", "chatd_webhook_waiting_requests", "gauge", "Requests in the queue.", "endpoint"),
+        Family("dead", "chatd_webhook_dead_letters", "gauge", "Requests that were given up.", "endpoint"),
+    ),
+    "hooks": (
+        Family("connect", "chatd_hook_connect_total", "counter", "Questions before a connect.", "outcome"),
+        Family("subscribe", "chatd_hook_subscribe_total", "counter", "Questions before a subscribe.", "outcome"),
+        Family("send", "chatd_hook_send_total", "counter", "Questions before a send.", "outcome"),
+        Family("latency", "chatd_hook_seconds", "histogram", "From a question to its answer."),
+    ),
 }
 
 # A client may close with any code it likes; only these have a line of their own.
@@ -151,6 +166,8 @@ def _metric(family: Family, source: object) -> Metric:
     match family.kind:
         case "histogram":
             return _histogram(family, value)
+        case "gauge" if family.label:
+            return _labelled_gauge(family, value)
         case "gauge":
             return GaugeMetricFamily(family.name, family.help, value=value)
         case "counter" if family.label:
@@ -168,6 +185,13 @@ def _labelled(family: Family, values: Mapping[str | int, int]) -> CounterMetricF
         totals[label] = totals.get(label, 0) + value
     for label, total in sorted(totals.items()):
         metric.add_metric((label,), total)
+    return metric
+
+
+def _labelled_gauge(family: Family, values: Mapping[str, int]) -> GaugeMetricFamily:
+    metric = GaugeMetricFamily(family.name, family.help, labels=(family.label,))
+    for label, value in sorted(values.items()):
+        metric.add_metric((label,), value)
     return metric
 
 

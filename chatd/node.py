@@ -118,9 +118,17 @@ def build_node(
     router = Router(hub, Drafting(directory, groups), counters)
     reading = Reading(hub, groups, tracker)
     reads = ReadMarks(store, groups, config.reads, clock, hub.deliver_to)
-    webhooks = Webhooks(config, jobs, store, os.environ, clock=clock)
+    webhooks = Webhooks(config, jobs, store, os.environ, seen=store if cluster is None else None, clock=clock)
     rules = _rules(directory)
-    pushing = Pushing(config, store, jobs, rules, NodeWhereabouts(hub, tracker, None), os.environ, clock)
+    pushing = Pushing(
+        config,
+        store,
+        jobs,
+        rules,
+        NodeWhereabouts(hub, tracker, cluster.elsewhere if cluster is not None else None),
+        os.environ,
+        clock,
+    )
     broker = MemoryBroker(
         store,
         settings,
@@ -141,6 +149,8 @@ def build_node(
     backend = build_backend(
         config, secret, store, jobs, clock, settings, hub, directory, groups, reading, accounts, leaves, broker
     )
+    if cluster is not None:
+        backend.sessions.remote, cluster.remote.join = cluster.remote, backend.sessions.subscribe_here
     router.admission = backend.server_sessions
     webhooks.join(settings, hub, tracker, accounts)
     hooks = Hooks(config, settings, os.environ, clock=clock)
@@ -157,7 +167,14 @@ def build_node(
     settings.on_replaced.append(lambda new: addresses.reload(new.limits))
     metrics = Metrics(
         counters,
-        {"hub": hub.statistics, "broker": broker.statistics, "store": store.statistics, "push": pushing.statistics},
+        {
+            "hub": hub.statistics,
+            "broker": broker.statistics,
+            "store": store.statistics,
+            "push": pushing.statistics,
+            "webhooks": webhooks.statistics,
+            "hooks": hooks.statistics,
+        },
     )
     realtime = NodeRealtime(router, reading, reads, groups, directory, lambda: node.leaving)
     app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render_all, counters, backend))

@@ -6,6 +6,7 @@ Nodes that share a queue may all do this: a job is claimed by one of them at a t
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
 import trio
@@ -17,7 +18,7 @@ from chatd.outbound.client import Poster, PostFailed
 from chatd.webhooks.routes import Route
 from chatd.webhooks.signing import Signer
 from chatd.webhooks.verdict import Attempt, Fate, Verdict, judge
-from storage import Store, StoreError
+from storage import StoreError
 from storage.jobs import Job, JobQueue
 
 # A claim lasts this much longer than the request may take: time to tell the queue what became of it.
@@ -32,6 +33,16 @@ HEADERS = {"Content-Type": "application/json", "User-Agent": f"chatd/{__version_
 _log = structlog.get_logger("webhooks")
 
 
+class Meta(Protocol):
+    """Keeps small named values."""
+
+    async def get_meta(self, name: str) -> str | None:
+        """Return a value."""
+
+    async def put_meta(self, name: str, value: str | None) -> None:
+        """Keep or (None) remove a value."""
+
+
 class Courier:
     """Delivers to one endpoint."""
 
@@ -41,7 +52,7 @@ class Courier:
         endpoint: WebhookEndpoint,
         route: Route,
         jobs: JobQueue,
-        store: Store,
+        store: Meta,
         client: Poster,
         signer: Signer,
         clock: Callable[[], float],
@@ -79,8 +90,7 @@ class Courier:
                     with trio.move_on_after(self._config.poll_seconds):
                         await self._wake.wait()
         finally:
-            with trio.CancelScope(shield=True):
-                await self._client.aclose()
+            await self.aclose()
 
     async def _look(self, nursery: trio.Nursery) -> None:
         """Begin what may begin now."""
@@ -90,6 +100,11 @@ class Courier:
             for job in await self._claim():
                 self._busy += 1
                 nursery.start_soon(self._take, job)
+
+    async def aclose(self) -> None:
+        """Close the connections; `run` does it at its end."""
+        with trio.CancelScope(shield=True):
+            await self._client.aclose()
 
     async def post(self, message_id: str, body: bytes) -> Attempt:
         """Make one signed request."""

@@ -16,7 +16,7 @@ whichever of them tells of one says so here once: `SharedDepartures`.
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -25,7 +25,7 @@ import structlog
 from chatd.webhooks.events import Happened, UserOffline, reason_of
 from chatd.webhooks.gatherer import Gatherer
 from protocol.names import UserId
-from storage import Store, StoreError
+from storage import StoreError
 from storage.jobs import Job, JobQueue, NewJob
 
 PRESENT_QUEUE = "webhooks.present"
@@ -74,13 +74,20 @@ class Departing(Protocol):
         """Tell that the user is offline; called by presence when the grace time is over."""
 
 
+class LastSeen(Protocol):
+    """Knows when users were last there."""
+
+    async def last_seen(self, users: Sequence[UserId]) -> Mapping[UserId, int]:
+        """Return it in Unix milliseconds; those never seen are left out."""
+
+
 class Departures:
     """Knows who is there, and tells when they are not, for a node that keeps presence alone."""
 
     def __init__(
         self,
         jobs: JobQueue,
-        store: Store,
+        store: LastSeen,
         gatherer: Gatherer,
         clock: Callable[[], float],
         new_id: Callable[[], str],
@@ -180,7 +187,7 @@ class Departures:
                     self.departed(user, seen.get(user, self._stays[user].since))
             await self._gatherer.flush()
 
-    async def _last_seen(self, users: Sequence[UserId]) -> dict[UserId, int]:
+    async def _last_seen(self, users: Sequence[UserId]) -> Mapping[UserId, int]:
         try:
             return await self._store.last_seen(users)
         except StoreError:

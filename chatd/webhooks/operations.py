@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import trio
 
-from chatd.config import Webhooks
 from chatd.webhooks.courier import Courier
 from chatd.webhooks.events import iso_time
-from storage import Store
 from storage.jobs import Job, JobQueue
 
 # Dead letters that one call of `replay` looks at together.
@@ -61,17 +59,13 @@ class WebhookOperations:
 
     def __init__(
         self,
-        config: Webhooks,
         couriers: Mapping[str, Courier],
         jobs: JobQueue,
-        store: Store,
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
-        self._config = config
         self._couriers = couriers
         self._jobs = jobs
-        self._store = store
         self._clock = clock  # Unix seconds
         self._new_id = new_id
 

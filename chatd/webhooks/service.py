@@ -18,8 +18,8 @@ from chatd.outbound.backend import Resolve, resolve
 from chatd.outbound.client import Client
 from chatd.presence import Tracker
 from chatd.settings import Settings
-from chatd.webhooks.courier import Courier
-from chatd.webhooks.departures import Departing, Departures, SharedDepartures
+from chatd.webhooks.courier import Courier, Meta
+from chatd.webhooks.departures import Departing, Departures, LastSeen, SharedDepartures
 from chatd.webhooks.gatherer import Gatherer
 from chatd.webhooks.observer import WebhookObserver
 from chatd.webhooks.operations import WebhookOperations
@@ -28,7 +28,7 @@ from chatd.webhooks.secrets import load_signer
 from chatd.webhooks.signing import Signer
 from chatd.webhooks.statistics import WebhookStatistics
 from chatd.webhooks.telling import Telling
-from storage import Store, StoreError
+from storage import StoreError
 from storage.jobs import JobCounts, JobQueue
 
 _COUNT_SECONDS = 5.0
@@ -44,16 +44,16 @@ class Webhooks:
         self,
         config: Config,
         jobs: JobQueue,
-        store: Store,
+        meta: Meta,
         environment: Mapping[str, str],
         *,
-        is_alone: bool = True,
+        seen: LastSeen | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
         new_id: Callable[[], str] = lambda: secrets.token_hex(_ID_BYTES),
         resolver: Resolve = resolve,
     ) -> None:
-        """Make it; nothing runs yet. `is_alone` tells that no other node shares its presence.
+        """Make it; nothing runs yet. `seen` is for a node whose presence is its own: it keeps notes of who is there.
 
         Raises:
             ConfigError: A secret cannot be read.
@@ -67,8 +67,8 @@ class Webhooks:
         self.gatherer = Gatherer(config.webhooks, routes, jobs, clock, new_id, self._wake)
         self._departures: Departures | None = None
         departing: Departing | None = None
-        if routes.wants("user.offline") and is_alone:
-            departing = self.gatherer.along = self._departures = Departures(jobs, store, self.gatherer, clock, new_id)
+        if routes.wants("user.offline") and seen is not None:
+            departing = self.gatherer.along = self._departures = Departures(jobs, seen, self.gatherer, clock, new_id)
         elif routes.wants("user.offline"):
             departing = SharedDepartures(self.gatherer, clock)
         self.telling = Telling(config, routes, self.gatherer, departing, clock, new_id)
@@ -81,14 +81,14 @@ class Webhooks:
                 endpoint,
                 route,
                 jobs,
-                store,
+                meta,
                 client,
                 self._signer(route.name),
                 clock,
                 chance,
                 self._latency,
             )
-        self.operations = WebhookOperations(config.webhooks, self.couriers, jobs, store, clock, new_id)
+        self.operations = WebhookOperations(self.couriers, jobs, clock, new_id)
 
     def join(self, settings: Settings, hub: Hub, tracker: Tracker, accounts: Accounts) -> None:
         """Let the parts of the node tell what happens; without endpoints they are left as they are."""
@@ -128,6 +128,11 @@ class Webhooks:
             if self._departures is not None:
                 await trio.sleep(self._config.presence.grace_seconds)
                 await self._departures.tell_missing()
+
+    async def aclose(self) -> None:
+        """Close what `operations` opened, where `run` is not called."""
+        for courier in self.couriers.values():
+            await courier.aclose()
 
     def statistics(self) -> WebhookStatistics:
         """Return counts for /metrics."""

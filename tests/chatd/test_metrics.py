@@ -12,12 +12,22 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from chatd.broker import BrokerStatistics
 from chatd.counters import LATENCY_BOUNDS, Counters, HubStatistics, Latency
+from chatd.hooks.hooks import HookStatistics
 from chatd.metrics import COUNTER_FAMILIES, SOURCE_FAMILIES, Metrics, watch_lag
+from chatd.push.counts import PushStatistics
+from chatd.webhooks.statistics import WebhookStatistics
 from protocol.codes import CloseCode, ErrorCode
 from storage import StoreStatistics
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
-STATISTICS: dict[str, type] = {"hub": HubStatistics, "broker": BrokerStatistics, "store": StoreStatistics}
+STATISTICS: dict[str, type] = {
+    "hub": HubStatistics,
+    "broker": BrokerStatistics,
+    "store": StoreStatistics,
+    "push": PushStatistics,
+    "webhooks": WebhookStatistics,
+    "hooks": HookStatistics,
+}
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -29,9 +39,12 @@ def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], fl
     }
 
 
-def counting(statistics: type) -> Callable[[], object]:
-    """Return a source whose fields are 1, 2, 3, …"""
-    value = statistics(*range(1, len(fields(statistics)) + 1))
+def counting(source: str) -> Callable[[], object]:
+    """Return a source whose plain fields are 1, 2, 3, …"""
+    values: list[object] = []
+    for number, family in enumerate(SOURCE_FAMILIES[source], 1):
+        values.append(Latency() if family.kind == "histogram" else {"a": number} if family.label else number)
+    value = STATISTICS[source](*values)
     return lambda: value
 
 
@@ -77,7 +90,7 @@ def test_close_codes_that_clients_make_up_are_counted_together() -> None:
 
 
 def test_statistics_are_read_when_the_text_is_asked_for() -> None:
-    found = samples(Metrics(Counters(), {name: counting(kind) for name, kind in STATISTICS.items()}))
+    found = samples(Metrics(Counters(), {name: counting(name) for name in STATISTICS}))
     assert found["chatd_connections", frozenset()] == 1
     assert found["chatd_slow_sessions", frozenset()] == 7
     assert found["chatd_broker_duplicates_total", frozenset()] == 2

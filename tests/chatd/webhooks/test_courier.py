@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import msgspec
 import structlog
 import trio
 from trio.testing import MockClock
@@ -56,9 +57,7 @@ class Bed:
         self.jobs = jobs or MemoryJobs()
         self.store = store or MetaStore()
         self.poster = ScriptedPoster()
-        endpoint = WebhookEndpoint(
-            **({"url": URL, "events": ("user.offline",), "concurrency": 4, "timeout_seconds": 15.0} | keys)
-        )
+        endpoint = msgspec.structs.replace(WebhookEndpoint(url=URL, events=("user.offline",)), **keys)
         self.route = Route("a", endpoint)
         self.courier = Courier(
             Webhooks(poll_seconds=poll_seconds),

@@ -152,7 +152,7 @@ async def test_a_crash_between_telling_and_removing_the_notes_tells_nothing_twic
     await first.flush()
     assert await first.notes() == (1, 1)
 
-    del jobs.cancel  # type: ignore[method-assign]
+    del jobs.cancel
     second = Process(jobs)
     await second.departures.start()
     await second.departures.tell_missing()

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock, assert_no_checkpoints
@@ -22,7 +23,7 @@ ALL: tuple[EventType, ...] = ("moderation.removed", "moderation.revoked")
 
 
 def endpoint(**keys: Any) -> WebhookEndpoint:
-    return WebhookEndpoint(**({"url": "https://a.example/", "events": ALL, "concurrency": 1} | keys))
+    return msgspec.structs.replace(WebhookEndpoint(url="https://a.example/", events=ALL, concurrency=1), **keys)
 
 
 def happened(name: str, subject: str = "alice", type_: EventType = "moderation.removed") -> Happened:
