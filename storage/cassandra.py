@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
+import msgspec
 import structlog
 import trio
 
 from protocol.names import ChannelName, DeviceId, Seq, UserId
-from storage import Done, Store, StoreStatistics, StoreUnavailable
+from storage import Done, StoreStatistics, StoreUnavailable
 from storage.cassandra_accounts import Accounts
 from storage.cassandra_away import Away
 from storage.cassandra_backends import Backends, Values
@@ -18,11 +19,13 @@ from storage.cassandra_buckets import Buckets
 from storage.cassandra_members import Members
 from storage.cassandra_messages import Messages
 from storage.cassandra_migrations import migrate, shipped
+from storage.cassandra_moving import CassandraSource, Loader
 from storage.cassandra_session import Session
 from storage.cassandra_settings import CassandraSettings
 from storage.cassandra_shared import SharedReads
 from storage.cassandra_trim import Rule, Trimmer
 from storage.cassandra_writer import Writer
+from storage.moving import Page, Table, Target
 from storage.records import (
     ApiKeyRecord,
     AuditRecord,
@@ -100,7 +103,7 @@ def _now() -> int:
 
 
 class CassandraStore:
-    """Implements `storage.Store`; its promises are said there. `open_cassandra` makes it."""
+    """Implements `storage.Store` and `storage.moving.Target`, which say its promises; `open_cassandra` makes it."""
 
     def __init__(self, session: Session, background: Background) -> None:
         self._session = session
@@ -116,6 +119,8 @@ class CassandraStore:
         self._away = Away(session)
         self._backends = Backends(session)
         self._values = Values(session)
+        self._source = CassandraSource(session)
+        self._loader = Loader(self, session, self._accounts, self._members)
         self._meta_turn = trio.Lock()  # a later small value is written behind an earlier one
 
     async def prepare(self) -> None:
@@ -304,6 +309,16 @@ class CassandraStore:
         """Return all data keys."""
         return await self._backends.data_keys()
 
+    # Moving everything.
+
+    async def scan(self, table: Table, *, after: str | None, limit: int) -> Page:
+        """Read a page of a table."""
+        return await self._source.scan(table, after=after, limit=limit)
+
+    async def load(self, table: Table, records: Sequence[msgspec.Struct]) -> None:
+        """Write records of a table as they are."""
+        await self._background.complete(partial(self._loader.load, table, records))
+
     # Last seen, and small values.
 
     async def save_last_seen(self, seen: Mapping[UserId, int]) -> None:
@@ -335,4 +350,4 @@ class CassandraStore:
         return self._writer.statistics()
 
 
-_: type[Store] = CassandraStore
+_: type[Target] = CassandraStore
