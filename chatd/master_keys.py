@@ -60,10 +60,12 @@ def _read_file(path: Path) -> bytes:
         OSError: It cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError("is no file")
         if stat.S_IMODE(status.st_mode) & 0o077:
             raise PermissionError("others may read the key; make it yours alone with chmod 600")
-        return file.read(_MOST_BYTES)
+        return os.read(descriptor, _MOST_BYTES)
+    finally:
+        os.close(descriptor)

@@ -13,7 +13,11 @@ from storage.archive import Bodies
 from storage.jobs import JobQueue
 from storage.moving import Source, Target
 from storage.sealed import SealedStore, opened_source, seal
+from storage.sealing import DataKeys
 from storage.sqlite import SqliteSettings, open_sqlite
+from storage.sqlite_beside import Beside
+from storage.sqlite_beside import open_beside as open_sqlite_beside
+from storage.sqlite_keys import open_data_keys as open_sqlite_data_keys
 from storage.sqlite_moving import open_source as open_sqlite_source
 from storage.transfer import check_not_being_filled
 
@@ -69,6 +73,28 @@ async def open_source(config: Config, bodies: Bodies = "kept") -> AsyncIterator[
         else:
             ring = open_ring(config.store.encryption, os.environ)
             yield await opened_source(source, ring)
+
+
+@asynccontextmanager
+async def open_data_keys(config: Config) -> AsyncIterator[DataKeys]:
+    """Open the data keys of the store, also while nodes serve from it.
+
+    Raises:
+        StoreError: The store cannot be opened, or has not this program's schema.
+    """
+    async with open_sqlite_data_keys(_path(config)) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_beside(config: Config) -> AsyncIterator[Beside]:
+    """Open the queue of jobs, also while nodes serve from it.
+
+    Raises:
+        StoreError: The store cannot be opened, or has not this program's schema.
+    """
+    async with open_sqlite_beside(_path(config), waiting=config.jobs.waiting, kept_dead=config.jobs.dead) as opened:
+        yield opened
 
 
 def _now() -> int:

@@ -20,6 +20,7 @@ import hmac
 import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import Protocol
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -53,6 +54,14 @@ class BodyUnreadable(StoreUnavailable):
 
 class BodyDamaged(StoreError):
     """A sealed body, or the row it is in, is not what was written."""
+
+
+class DataKeys(Protocol):
+    """The part of a store that has the data keys; `storage.Store` says what each call does."""
+
+    async def data_keys(self) -> list[DataKeyRecord]: ...
+
+    async def put_data_key(self, key: DataKeyRecord) -> None: ...
 
 
 def is_sealed(body: Body) -> bool:

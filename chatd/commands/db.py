@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from chatd.commands.keys import keys
 from chatd.commands.moving import checksum_command, copy_command, export_command, import_command
 from chatd.commands.options import config_option, config_or_exit
 from chatd.config import Config
@@ -154,5 +155,5 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
         yield lambda copied, total: bar.update(task, completed=copied, total=total)
 
 
-for _command in (export_command, import_command, copy_command, checksum_command):
+for _command in (keys, export_command, import_command, copy_command, checksum_command):
     db.add_command(_command)

@@ -41,7 +41,7 @@ def message(
         sender=UserId(sender),
         key=f"key-{channel}-{seq}" if key is None else key,
         at=seq * 10 if at is None else at,
-        body=body or Body(Encoding.JSON, b'{"n":%d}' % seq),
+        body=Body(Encoding.JSON, b'{"n":%d}' % seq) if body is None else body,
         kind=kind,
     )
 
