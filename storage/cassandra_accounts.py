@@ -16,25 +16,25 @@ from storage.records import DeviceRecord, UserRecord
 
 REVOCATION_SHARDS = 8
 
-_USERS = RecordTable("users", UserRecord)
-_DEVICES = RecordTable("devices", DeviceRecord)
+USERS = RecordTable("users", UserRecord)
+DEVICES = RecordTable("devices", DeviceRecord)
 
-_ADD_USER = _USERS.insert.replace('("user"', '(name, "user"').replace("VALUES (", "VALUES (?, ") + " IF NOT EXISTS"
-_READ_USER = f"{_USERS.select} WHERE name = ?"
+_ADD_USER = USERS.insert.replace('("user"', '(name, "user"').replace("VALUES (", "VALUES (?, ") + " IF NOT EXISTS"
+_READ_USER = f"{USERS.select} WHERE name = ?"
 _PUT_USER = """
 UPDATE users SET password_hash = ?, created_at = ?, is_guest = ?, is_suspended = ?, roles = ? WHERE name = ? IF EXISTS
 """
-_FIRST_USERS = f"{_USERS.select} LIMIT ?"
-_NEXT_USERS = f"{_USERS.select} WHERE token(name) > token(?) LIMIT ?"
+_FIRST_USERS = f"{USERS.select} LIMIT ?"
+_NEXT_USERS = f"{USERS.select} WHERE token(name) > token(?) LIMIT ?"
 _ERASE_USER = "DELETE FROM users WHERE name = ? IF EXISTS"
 
-_SET = ", ".join(f"{column} = ?" for column in _DEVICES.columns[1:])
+_SET = ", ".join(f"{column} = ?" for column in DEVICES.columns[1:])
 # A column that is not there differs from every value: this condition holds for a new device too.
 _PUT_DEVICE = f"UPDATE devices SET {_SET} WHERE device = ? IF generation != -1"
 _ROTATE = f"UPDATE devices SET {_SET} WHERE device = ? IF generation = ? AND revoked_at = null"
 _REVOKE = "UPDATE devices SET revoked_at = ? WHERE device = ? IF generation = ? AND revoked_at = null"
-_READ_DEVICE = f"{_DEVICES.select} WHERE device = ?"
-_READ_DEVICES = f"{_DEVICES.select} WHERE device IN ?"
+_READ_DEVICE = f"{DEVICES.select} WHERE device = ?"
+_READ_DEVICES = f"{DEVICES.select} WHERE device IN ?"
 _ERASE_DEVICE = "DELETE FROM devices WHERE device = ? IF EXISTS"
 _LIST_DEVICE = "INSERT INTO devices_by_user (user, device) VALUES (?, ?)"
 _LISTED_DEVICES = "SELECT device FROM devices_by_user WHERE user = ?"
@@ -55,25 +55,31 @@ class Accounts:
 
     async def add_user(self, record: UserRecord) -> None:
         """Insert an account, or raise AlreadyExists."""
-        answer = await self._session.change(_ADD_USER, (_name(record.user), *_USERS.row(record)))
+        answer = await self._session.change(_ADD_USER, (_name(record.user), *USERS.row(record)))
         if not answer[0]:
             raise AlreadyExists(f"the name {record.user} is in use")
 
+    async def load_user(self, record: UserRecord) -> None:
+        """Make or replace an account."""
+        answer = await self._session.change(_ADD_USER, (_name(record.user), *USERS.row(record)))
+        if not answer[0]:
+            await self.put_user(record)
+
     async def put_user(self, record: UserRecord) -> None:
         """Replace an account's record; the name stays as it was first written."""
-        _, *values = _USERS.row(record)
+        _, *values = USERS.row(record)
         await self._session.change(_PUT_USER, (*values, _name(record.user)))
 
     async def user(self, user: UserId) -> UserRecord | None:
         """Read an account."""
-        found = _USERS.records(await self._session.read(_READ_USER, (_name(user),)))
+        found = USERS.records(await self._session.read(_READ_USER, (_name(user),)))
         return found[0] if found else None
 
     async def users(self, after: UserId | None, limit: int) -> list[UserRecord]:
         """Read accounts in the order of the hashes of their names, which is that of the partitions."""
         if after is None:
-            return _USERS.records(await self._session.read(_FIRST_USERS, (limit,)))
-        return _USERS.records(await self._session.read(_NEXT_USERS, (_name(after), limit)))
+            return USERS.records(await self._session.read(_FIRST_USERS, (limit,)))
+        return USERS.records(await self._session.read(_NEXT_USERS, (_name(after), limit)))
 
     async def erase_account(self, user: UserId) -> None:
         """Remove an account's row."""
@@ -86,18 +92,18 @@ class Accounts:
         await self._session.write(_LIST_DEVICE, (record.user, record.device))
         if record.revoked_at is not None:
             await self._note_revoked(record.device, record.revoked_at)
-        device, *values = _DEVICES.row(record)
+        device, *values = DEVICES.row(record)
         await self._session.change(_PUT_DEVICE, (*values, device))
 
     async def device(self, device: DeviceId) -> DeviceRecord | None:
         """Read a device."""
-        found = _DEVICES.records(await self._session.read(_READ_DEVICE, (device,)))
+        found = DEVICES.records(await self._session.read(_READ_DEVICE, (device,)))
         return found[0] if found else None
 
     async def devices(self, user: UserId) -> list[DeviceRecord]:
         """Read the user's devices that are not revoked, the latest seen first."""
         rows = await read_in(self._session, _READ_DEVICES, await self._listed(user))
-        found = [record for record in _DEVICES.records(rows) if record.user == user and record.revoked_at is None]
+        found = [record for record in DEVICES.records(rows) if record.user == user and record.revoked_at is None]
         found.sort(key=lambda record: (-record.seen_at, record.device))
         return found
 
@@ -106,7 +112,7 @@ class Accounts:
 
     async def rotate_device(self, record: DeviceRecord, expected_generation: int) -> bool:
         """Replace a device if it has this generation and is not revoked."""
-        device, *values = _DEVICES.row(record)
+        device, *values = DEVICES.row(record)
         answer = await self._session.change(_ROTATE, (*values, device, expected_generation))
         return bool(answer[0])
 

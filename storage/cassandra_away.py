@@ -10,22 +10,22 @@ from storage.cassandra_records import RecordTable
 from storage.cassandra_session import Session
 from storage.records import PreferenceRecord, PushTokenRecord, ReadMark
 
-_TOKENS = RecordTable("push_tokens", PushTokenRecord)
-_PREFERENCES = RecordTable("preferences", PreferenceRecord, {"values": "choices"})
-_MARKS = RecordTable("read_marks", ReadMark)
+TOKENS = RecordTable("push_tokens", PushTokenRecord)
+PREFERENCES = RecordTable("preferences", PreferenceRecord, {"values": "choices"})
+MARKS = RecordTable("read_marks", ReadMark)
 
-_READ_TOKENS = f"{_TOKENS.select} WHERE user IN ?"
+_READ_TOKENS = f"{TOKENS.select} WHERE user IN ?"
 _DROP_TOKEN = 'DELETE FROM push_tokens WHERE user = ? AND provider = ? AND "token" = ?'
 _OWNER = 'SELECT user FROM push_token_owners WHERE provider = ? AND "token" = ?'
 _OWN = 'INSERT INTO push_token_owners (provider, "token", user) VALUES (?, ?, ?)'
 _DISOWN = 'DELETE FROM push_token_owners WHERE provider = ? AND "token" = ?'
-_READ_PREFERENCES = f"{_PREFERENCES.select} WHERE user IN ? AND channel IN ('', ?)"
+_READ_PREFERENCES = f"{PREFERENCES.select} WHERE user IN ? AND channel IN ('', ?)"
 _DROP_PREFERENCE = "DELETE FROM preferences WHERE user = ? AND channel = ?"
 _DROP_PREFERENCES = "DELETE FROM preferences WHERE user = ?"
 # The seq is the timestamp: of two marks the larger one stays, whichever comes first.
-_SAVE_MARK = f"{_MARKS.insert} USING TIMESTAMP ?"
-_READ_MARKS = f"{_MARKS.select} WHERE user = ? AND channel IN ?"
-_ALL_MARKS = f"{_MARKS.select} WHERE user = ?"
+_SAVE_MARK = f"{MARKS.insert} USING TIMESTAMP ?"
+_READ_MARKS = f"{MARKS.select} WHERE user = ? AND channel IN ?"
+_ALL_MARKS = f"{MARKS.select} WHERE user = ?"
 _DROP_MARK = "DELETE FROM read_marks USING TIMESTAMP ? WHERE user = ? AND channel = ?"
 
 _CHANNELS_AT_ONCE = 100
@@ -50,12 +50,12 @@ class Away:
             if owner != record.user:
                 batch.add(await session.prepare(_DROP_TOKEN), (owner, record.provider, record.token))
         batch.add(await session.prepare(_OWN), (record.provider, record.token, record.user))
-        batch.add(await session.prepare(_TOKENS.insert), _TOKENS.row(record))
+        batch.add(await session.prepare(TOKENS.insert), TOKENS.row(record))
         await session.run(batch)
 
     async def push_tokens(self, users: Sequence[UserId]) -> list[PushTokenRecord]:
         """Read the push tokens of these users."""
-        return _TOKENS.records(await read_in(self._session, _READ_TOKENS, users))
+        return TOKENS.records(await read_in(self._session, _READ_TOKENS, users))
 
     async def remove_push_token(self, provider: str, token: str) -> None:
         """Delete a push token."""
@@ -72,26 +72,26 @@ class Away:
     async def put_preference(self, preference: PreferenceRecord) -> None:
         """Write what a user prefers, or delete it."""
         if preference.values:
-            await self._session.write(_PREFERENCES.insert, _PREFERENCES.row(preference))
+            await self._session.write(PREFERENCES.insert, PREFERENCES.row(preference))
         else:
             await self._session.write(_DROP_PREFERENCE, (preference.user, preference.channel))
 
     async def preferences(self, users: Sequence[UserId], channel: ChannelName) -> list[PreferenceRecord]:
         """Read what these users prefer for this channel, and for all channels."""
-        return _PREFERENCES.records(await read_in(self._session, _READ_PREFERENCES, users, channel))
+        return PREFERENCES.records(await read_in(self._session, _READ_PREFERENCES, users, channel))
 
     # Read marks.
 
     async def save_read_marks(self, marks: Sequence[ReadMark]) -> None:
         """Keep the larger one of the given and the kept seq of each user and channel."""
-        await write_all(self._session, _SAVE_MARK, [(*_MARKS.row(mark), mark.seq) for mark in marks])
+        await write_all(self._session, _SAVE_MARK, [(*MARKS.row(mark), mark.seq) for mark in marks])
 
     async def read_marks(self, user: UserId, channels: Sequence[ChannelName]) -> list[ReadMark]:
         """Read the user's marks in these channels."""
         found: list[ReadMark] = []
         for start in range(0, len(channels), _CHANNELS_AT_ONCE):
             some = list(channels[start : start + _CHANNELS_AT_ONCE])
-            found += _MARKS.records(await self._session.read(_READ_MARKS, (user, some)))
+            found += MARKS.records(await self._session.read(_READ_MARKS, (user, some)))
         return found
 
     # Erasing.
@@ -102,5 +102,5 @@ class Away:
             await self.remove_push_token(token.provider, token.token)
         await self._session.write(_DROP_PREFERENCES, (user,))
         # With the marks' own timestamps: with a later one, no mark of a new user of this name would ever count.
-        marks = _MARKS.records(await self._session.read(_ALL_MARKS, (user,)))
+        marks = MARKS.records(await self._session.read(_ALL_MARKS, (user,)))
         await write_all(self._session, _DROP_MARK, [(mark.seq, user, mark.channel) for mark in marks])

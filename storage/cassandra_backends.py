@@ -8,14 +8,14 @@ from storage.cassandra_records import RecordTable
 from storage.cassandra_session import Session
 from storage.records import ApiKeyRecord, AuditRecord, DataKeyRecord
 
-_API_KEYS = RecordTable("api_keys", ApiKeyRecord)
-_DATA_KEYS = RecordTable("data_keys", DataKeyRecord)
-_AUDIT = RecordTable("audit", AuditRecord)
+API_KEYS = RecordTable("api_keys", ApiKeyRecord)
+DATA_KEYS = RecordTable("data_keys", DataKeyRecord)
+AUDIT = RecordTable("audit", AuditRecord)
 
-_API_KEY = f"{_API_KEYS.select} WHERE key_id = ?"
-_ADD_AUDIT = _AUDIT.insert.replace('("audit_id"', '(day, "audit_id"').replace("VALUES (", "VALUES (?, ")
+_API_KEY = f"{API_KEYS.select} WHERE key_id = ?"
+_ADD_AUDIT = AUDIT.insert.replace('("audit_id"', '(day, "audit_id"').replace("VALUES (", "VALUES (?, ")
 _ADD_DAY = "INSERT INTO audit_days (shelf, day) VALUES (0, ?)"
-_READ_AUDIT = f"{_AUDIT.select} WHERE day = ? AND audit_id < ? LIMIT ?"
+_READ_AUDIT = f"{AUDIT.select} WHERE day = ? AND audit_id < ? LIMIT ?"
 _READ_DAYS = "SELECT day FROM audit_days WHERE shelf = 0 AND day <= ? LIMIT ?"
 _SEEN = "INSERT INTO last_seen (user, at) VALUES (?, ?) USING TIMESTAMP ?"
 _READ_SEEN = "SELECT user, at FROM last_seen WHERE user IN ?"
@@ -39,32 +39,32 @@ class Backends:
 
     async def put_api_key(self, key: ApiKeyRecord) -> None:
         """Insert or replace an API key."""
-        await self._session.write(_API_KEYS.insert, _API_KEYS.row(key))
+        await self._session.write(API_KEYS.insert, API_KEYS.row(key))
 
     async def api_key(self, key_id: str) -> ApiKeyRecord | None:
         """Read one API key."""
-        found = _API_KEYS.records(await self._session.read(_API_KEY, (key_id,)))
+        found = API_KEYS.records(await self._session.read(_API_KEY, (key_id,)))
         return found[0] if found else None
 
     async def api_keys(self) -> list[ApiKeyRecord]:
         """Read all API keys, the oldest first: a scan of a small table."""
-        found = _API_KEYS.records(await self._session.read(_API_KEYS.select))
+        found = API_KEYS.records(await self._session.read(API_KEYS.select))
         return sorted(found, key=lambda key: (key.created_at, key.key_id))
 
     async def put_data_key(self, key: DataKeyRecord) -> None:
         """Insert or replace a data key."""
-        await self._session.write(_DATA_KEYS.insert, _DATA_KEYS.row(key))
+        await self._session.write(DATA_KEYS.insert, DATA_KEYS.row(key))
 
     async def data_keys(self) -> list[DataKeyRecord]:
         """Read all data keys, the oldest first: a scan of a small table."""
-        found = _DATA_KEYS.records(await self._session.read(_DATA_KEYS.select))
+        found = DATA_KEYS.records(await self._session.read(DATA_KEYS.select))
         return sorted(found, key=lambda key: (key.created_at, key.data_key))
 
     async def add_audit(self, records: Sequence[AuditRecord]) -> None:
         """Insert records. Their days are listed first: a listed day without records is passed over."""
         days = sorted({_day(record.audit_id) for record in records})
         await write_all(self._session, _ADD_DAY, [(day,) for day in days])
-        rows = [(_day(record.audit_id), *_AUDIT.row(record)) for record in records]
+        rows = [(_day(record.audit_id), *AUDIT.row(record)) for record in records]
         await write_all(self._session, _ADD_AUDIT, rows)
 
     async def audit(self, before: int | None, limit: int) -> list[AuditRecord]:
@@ -76,7 +76,7 @@ class Backends:
             for (day,) in days:
                 if len(found) < limit:
                     rows = await self._session.read(_READ_AUDIT, (day, end, limit - len(found)))
-                    found += _AUDIT.records(rows)
+                    found += AUDIT.records(rows)
             last = days[-1][0] - 1
         return found
 

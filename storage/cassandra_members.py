@@ -6,7 +6,7 @@ made or removed is part of that step; whoever finds such a note, after a crash i
 timestamp is the version of the channel's row, so an older change that comes late undoes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from storage.cassandra_background import Background
 from storage.cassandra_batches import at_once, split, write_all
 from storage.cassandra_messages import HEADS_AT_ONCE, Messages
 from storage.cassandra_session import Session
-from storage.records import Membership, Place, Role
+from storage.records import MemberRecord, Membership, Place, Role
 
 ROUNDS = 20  # how often a change begins again because another one was faster
 PAGE_ROWS = 1000
@@ -82,6 +82,11 @@ class Members:
             return {user: entry for user, entry in new.items() if user not in gone}
 
         await self._change(channel, changed)
+
+    async def load(self, channel: ChannelName, records: Sequence[MemberRecord]) -> None:
+        """Put members as they are, with their times of joining."""
+        loaded = {record.user: (record.role, record.joined_at) for record in records}
+        await self._change(channel, lambda people: people | loaded)
 
     async def _change(self, channel: ChannelName, change: _Change) -> None:
         for _ in range(ROUNDS):
@@ -156,6 +161,14 @@ class Members:
         found = [each for each in found if changed[each.channel] >= since]
         found.sort(key=lambda each: (-changed[each.channel], each.channel))
         return found[:limit]
+
+
+def members_of(channel: ChannelName, text: str) -> list[MemberRecord]:
+    """Make records of a channel's row."""
+    return [
+        MemberRecord(channel=channel, user=user, role=role, joined_at=joined_at)
+        for user, (role, joined_at) in _decode_people(text).items()
+    ]
 
 
 def _next(state: _State, people: _People) -> _State:

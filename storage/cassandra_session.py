@@ -5,6 +5,7 @@ send(statement, done) ──── socket buffer ──► write, read, decode
 done(rows, error) of each ◄── one hop ────── what finished until trio woke
 """
 
+import re
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ from storage.cassandra_settings import CassandraSettings
 
 Row = tuple[Any, ...]
 Done = Callable[[Sequence[Row], StoreError | None], None]
+
+# Cassandra warns of prepared statements whose tables have no keyspace in their names.
+_TABLE = re.compile(r"\b(FROM|INTO|UPDATE) +(?=[a-z_]+\b)")
 
 _log = structlog.get_logger(__name__)
 
@@ -153,7 +157,8 @@ class Session:
 
     def _prepare(self, query: str) -> Any:
         """Prepare in a thread. What depends on the state before it is asked by `change`, which never asks twice."""
-        prepared = self._driver.prepare(query)
+        qualified = _TABLE.sub(rf"\1 {self.settings.keyspace}.", query)
+        prepared = self._driver.prepare(qualified)
         prepared.is_idempotent = True
         return prepared
 
