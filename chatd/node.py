@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from chatd.accounts.accounts import Accounts
 from chatd.accounts.issuer import open_issuer
@@ -17,8 +18,7 @@ from chatd.api.server.hot import HotPublish
 from chatd.api.services import Services
 from chatd.backend.build import Backend, build_backend
 from chatd.broker.memory import MemoryBroker
-from chatd.cluster.cluster import ClusterNode, open_servers
-from chatd.config import Config, Namespace
+from chatd.config import Config, ConfigError, Namespace
 from chatd.counters import Counters
 from chatd.drafting import Drafting
 from chatd.greeting import Greeting
@@ -48,6 +48,9 @@ from protocol.names import ChannelName, Epoch
 from storage import Store
 from storage.jobs import JobQueue
 
+if TYPE_CHECKING:
+    from chatd.cluster.cluster import ClusterNode
+
 # Random bytes of a session's id, an epoch, a key of chatd's own: long enough never to meet twice, short on the wire.
 _SESSION_BYTES = 12
 _EPOCH_BYTES = 6
@@ -75,7 +78,7 @@ class Node:
     http: HttpServer
     listener: Listener
     metrics: Metrics
-    cluster: ClusterNode | None = None  # if there may be other nodes
+    cluster: "ClusterNode | None" = None  # if there may be other nodes
     leaving: str | None = None  # why nobody new should come
 
 
@@ -95,9 +98,8 @@ def build_node(
     issuer = open_issuer(config.auth, clock)
     tokens = Tokens(secret, config.auth, clock, issuer)
     hub = Hub(settings, counters, clock)
-    cluster: ClusterNode | None = None
-    if config.broker.kind == "redis":
-        cluster = ClusterNode(config, open_servers(config), hub, tokens, store, _publisher(hub))
+    cluster = _join_cluster(config, hub, tokens, store)
+    if cluster is not None:
         settings.on_replaced.append(cluster.reload)
     tracker: Tracker = (
         cluster.presence
@@ -225,6 +227,17 @@ def _rules(directory: Directory) -> Callable[[ChannelName], Namespace]:
         return directory.find(channel).namespace
 
     return find
+
+
+def _join_cluster(config: Config, hub: Hub, tokens: Tokens, store: Store) -> "ClusterNode | None":
+    """Return this node's part in a cluster, if it is in one. Only then the packages for Redis are needed."""
+    if config.broker.kind != "redis":
+        return None
+    try:
+        from chatd.cluster.cluster import ClusterNode, open_servers
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"broker.kind: {error.name} is missing: pip install 'chatd[redis]'") from error
+    return ClusterNode(config, open_servers(config), hub, tokens, store, _publisher(hub))
 
 
 def _publisher(hub: Hub) -> Callable[[PresenceEvent], None]:

@@ -4,8 +4,7 @@ from chatd.accounts.accounts import Accounts
 from chatd.backend.actions import BackendAction
 from chatd.backend.audit import Audit
 from chatd.backend.caller import Caller
-from chatd.cluster.orders import Answer, End, Find, Join, Kick, Order, end, find, kick, of_user
-from chatd.cluster.remote import Remote
+from chatd.cluster.orders import Answer, End, Find, Join, Kick, Order, Others, end, find, kick, of_user
 from chatd.hub import Hub
 from chatd.reading import Reading
 from chatd.rights import Action, Address, Denied, Directory, require_backend
@@ -26,7 +25,7 @@ class Sessions:
         self._directory = directory
         self._accounts = accounts
         self._audit = audit
-        self.remote: Remote | None = None  # set by the node, if there are others
+        self.remote: Others | None = None  # set by the node, if there are others
 
     async def page(self, caller: Caller, user: str | None, after: str, limit: int) -> tuple[list[SessionState], bool]:
         """Return sessions, of one user or of all, by their ids after `after`, and whether there are more."""

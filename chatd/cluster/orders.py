@@ -1,5 +1,7 @@
 """What one node may ask another to do with its sessions, and the doing of it."""
 
+from typing import Protocol
+
 import msgspec
 
 from chatd.hub import Hub
@@ -55,6 +57,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     count: int = 0
     sessions: list[SessionState] = []
+
+
+class Others(Protocol):
+    """The other nodes of a cluster."""
+
+    async def everywhere_else(self, order: Order) -> list[Answer]:
+        """Let every other node do it; return what those answered who did in time."""
 
 
 def end(hub: Hub, order: End) -> int:
