@@ -78,6 +78,17 @@ SOURCE_FAMILIES: Mapping[str, tuple[Family, ...]] = {
         Family("rows_waiting", "chatd_store_waiting_rows", "gauge", "Messages waiting to be written."),
         Family("failures", "chatd_store_failures_total", "counter", "Transactions that failed."),
     ),
+    "cluster": (
+        Family("nodes", "chatd_cluster_nodes", "gauge", "Nodes that live, as this one knows."),
+        Family("known_users", "chatd_cluster_known_users", "gauge", "Users whose nodes are remembered."),
+        Family("lookups", "chatd_cluster_lookups_total", "counter", "Users whose nodes Redis was asked for."),
+        Family("unsaid_users", "chatd_cluster_unsaid_users", "gauge", "Users of whom something is still to be said."),
+        Family("registry_batches", "chatd_cluster_batches_total", "counter", "Batches of what was said of users."),
+        Family("post_sent", "chatd_cluster_post_sent_total", "counter", "Envelopes sent to other nodes."),
+        Family("post_unsent", "chatd_cluster_post_unsent_total", "counter", "Messages there was no room to send."),
+        Family("post_taken", "chatd_cluster_post_taken_total", "counter", "Messages of nodes that were taken."),
+        Family("post_lost", "chatd_cluster_post_lost_total", "counter", "Times that messages of nodes were missed."),
+    ),
     "push": (
         Family("ends", "chatd_push_ends_total", "counter", "Pushes that ended, by how.", "end"),
         Family("handed_over", "chatd_push_handed_over_total", "counter", "Pushes a service took.", "provider"),

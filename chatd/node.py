@@ -176,7 +176,8 @@ def build_node(
             "push": pushing.statistics,
             "webhooks": webhooks.statistics,
             "hooks": hooks.statistics,
-        },
+        }
+        | ({"cluster": cluster.statistics} if cluster is not None else {}),
     )
     realtime = NodeRealtime(router, reading, reads, groups, directory, lambda: node.leaving)
     app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render_all, counters, backend))

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from chatd.broker import BrokerStatistics
+from chatd.cluster.cluster import ClusterStatistics
 from chatd.counters import LATENCY_BOUNDS, Counters, HubStatistics, Latency
 from chatd.hooks.hooks import HookStatistics
 from chatd.metrics import COUNTER_FAMILIES, SOURCE_FAMILIES, Metrics, watch_lag
@@ -24,6 +25,7 @@ STATISTICS: dict[str, type] = {
     "hub": HubStatistics,
     "broker": BrokerStatistics,
     "store": StoreStatistics,
+    "cluster": ClusterStatistics,
     "push": PushStatistics,
     "webhooks": WebhookStatistics,
     "hooks": HookStatistics,
