@@ -225,7 +225,7 @@ class Encryption(Section, frozen=True, kw_only=True):
 class Store(Section, frozen=True, kw_only=True):
     """What keeps history, accounts and members."""
 
-    kind: Literal["sqlite"] = "sqlite"
+    kind: Literal["sqlite", "cassandra"] = "sqlite"
     path: str = "chatd.sqlite3"
     queue_rows: Count = 100_000
     batch_rows: Count = 500
@@ -234,6 +234,37 @@ class Store(Section, frozen=True, kw_only=True):
     trim_seconds: Seconds = 600.0
     trim_rows: Count = 1000
     encryption: Encryption = Encryption()
+
+
+class CassandraTls(Section, frozen=True, kw_only=True):
+    """TLS to the Cassandra cluster."""
+
+    enabled: bool = False
+    authority: str = ""
+    certificate: str = ""
+    key: str = ""
+    check_hostname: bool = True
+
+
+class Cassandra(Section, frozen=True, kw_only=True):
+    """The Cassandra cluster that keeps history, accounts and members."""
+
+    nodes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("127.0.0.1",)
+    port: Port = 9042
+    keyspace: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,47}$")] = "chatd"
+    datacenter: str = ""
+    replication_factor: Count = 3
+    consistency: Literal["local_quorum", "quorum", "each_quorum", "all", "local_one", "one"] = "local_quorum"
+    username: str = ""
+    password: str = ""
+    connect_seconds: Seconds = 5.0
+    request_seconds: Seconds = 5.0
+    speculative_seconds: Seconds = 0.5
+    in_flight: Count = 256
+    reads_waiting: Count = 10_000
+    batch_rows: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    batch_bytes: Count = 40_000
+    tls: CassandraTls = CassandraTls()
 
 
 class Jobs(Section, frozen=True, kw_only=True):
@@ -499,6 +530,7 @@ class Config(Section, frozen=True, kw_only=True):
     broker: Broker = Broker()
     redis: Redis = Redis()
     store: Store = Store()
+    cassandra: Cassandra = Cassandra()
     jobs: Jobs = Jobs()
     presence: Presence = Presence()
     cluster: Cluster = Cluster()

@@ -49,7 +49,7 @@ async def serve(
     failure: Exception | None = None  # a nursery would wrap it in a group
     async with open_store(config) as opened:
         node = build_node(config, secret, opened.store, opened.jobs)
-        node.settings.on_replaced.append(lambda new: logs.configure(new.log))
+        node.settings.on_replaced += [lambda new: logs.configure(new.log), opened.replace]
         async with trio.open_nursery() as services:
             try:
                 await _prepare(node, services)

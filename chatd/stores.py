@@ -2,14 +2,16 @@
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from chatd.cassandra import NamespaceRules, cassandra_settings
 from chatd.config import Config
 from chatd.master_keys import open_ring
 from storage.archive import Bodies
+from storage.cassandra import CassandraStore, open_cassandra
 from storage.jobs import JobQueue
 from storage.moving import Source, Target
 from storage.sealed import SealedStore, opened_source, seal
@@ -21,6 +23,12 @@ from storage.sqlite_keys import open_data_keys as open_sqlite_data_keys
 from storage.sqlite_moving import open_source as open_sqlite_source
 from storage.transfer import check_not_being_filled
 
+JOBS_FILE = "jobs.sqlite3"  # in server.var, beside a store that has no jobs
+
+
+def _ignore(_: Config) -> None:
+    """Need nothing of a new configuration."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedStore:
@@ -28,17 +36,46 @@ class OpenedStore:
 
     store: SealedStore
     jobs: JobQueue
+    replace: Callable[[Config], None] = _ignore
+    """Takes another configuration that is in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class BesideCluster:
+    """The jobs of this node, and the small values of the cluster."""
+
+    jobs: JobQueue
+    _cluster: CassandraStore
+
+    async def get_meta(self, name: str) -> str | None:
+        """Return a small named value."""
+        return await self._cluster.get_meta(name)
+
+    async def put_meta(self, name: str, value: str | None) -> None:
+        """Keep or (None) remove a small named value."""
+        await self._cluster.put_meta(name, value)
 
 
 @asynccontextmanager
 async def open_store(config: Config) -> AsyncIterator[OpenedStore]:
     """Open the store to serve from it; a SQLite file is then this process's alone.
 
+    Waits for a Cassandra cluster that does not answer. Beside it, jobs are in a SQLite file of this node.
+
     Raises:
         StoreError: It cannot be opened, it is half filled, or a key that it needs is missing.
         ConfigError: A master key that the configuration names cannot be had.
     """
     ring = open_ring(config.store.encryption, os.environ)
+    if config.store.kind == "cassandra":
+        rules = NamespaceRules(config)
+        async with (
+            open_sqlite(_jobs_path(config), _sqlite(config)) as beside,
+            open_cassandra(cassandra_settings(config, rules)) as cluster,
+        ):
+            await check_not_being_filled(cluster)
+            yield OpenedStore(await seal(cluster, ring, _now), beside.jobs, rules.replace)
+        return
     async with open_sqlite(_path(config), _sqlite(config)) as opened:
         await check_not_being_filled(opened)
         yield OpenedStore(await seal(opened, ring, _now), opened.jobs)
@@ -52,7 +89,7 @@ async def open_target(config: Config) -> AsyncIterator[Target]:
         StoreError: It cannot be opened, or bodies are to be sealed and a key is missing.
         ConfigError: A master key that the configuration names cannot be had.
     """
-    async with open_sqlite(_path(config), _sqlite(config)) as opened:
+    async with _open_plain(config, migrates=True) as opened:
         if config.store.encryption.active:
             yield await seal(opened, open_ring(config.store.encryption, os.environ), _now)
         else:
@@ -67,7 +104,7 @@ async def open_source(config: Config, bodies: Bodies = "kept") -> AsyncIterator[
         StoreError: It cannot be opened, has not this program's schema, or a key that it needs is missing.
         ConfigError: A master key that the configuration names cannot be had.
     """
-    async with open_sqlite_source(_path(config)) as source:
+    async with _open_plain_source(config) as source:
         if bodies == "kept":
             yield source
         else:
@@ -82,19 +119,57 @@ async def open_data_keys(config: Config) -> AsyncIterator[DataKeys]:
     Raises:
         StoreError: The store cannot be opened, or has not this program's schema.
     """
+    if config.store.kind == "cassandra":
+        async with _open_cluster(config, migrates=False) as cluster:
+            yield cluster
+        return
     async with open_sqlite_data_keys(_path(config)) as opened:
         yield opened
 
 
 @asynccontextmanager
-async def open_beside(config: Config) -> AsyncIterator[Beside]:
+async def open_beside(config: Config) -> AsyncIterator[Beside | BesideCluster]:
     """Open the queue of jobs, also while nodes serve from it.
 
     Raises:
         StoreError: The store cannot be opened, or has not this program's schema.
     """
-    async with open_sqlite_beside(_path(config), waiting=config.jobs.waiting, kept_dead=config.jobs.dead) as opened:
-        yield opened
+    is_cluster = config.store.kind == "cassandra"
+    path = _jobs_path(config) if is_cluster else _path(config)
+    async with open_sqlite_beside(path, waiting=config.jobs.waiting, kept_dead=config.jobs.dead) as opened:
+        if is_cluster:
+            async with _open_cluster(config, migrates=False) as cluster:
+                yield BesideCluster(opened.jobs, cluster)
+        else:
+            yield opened
+
+
+@asynccontextmanager
+async def _open_cluster(config: Config, *, migrates: bool) -> AsyncIterator[CassandraStore]:
+    """Open the Cassandra store for somebody at a terminal, who does not wait for a cluster that is down."""
+    settings = cassandra_settings(config, NamespaceRules(config))
+    async with open_cassandra(settings, waits=False, migrates=migrates) as cluster:
+        yield cluster
+
+
+@asynccontextmanager
+async def _open_plain(config: Config, *, migrates: bool) -> AsyncIterator[Target]:
+    if config.store.kind == "cassandra":
+        async with _open_cluster(config, migrates=migrates) as cluster:
+            yield cluster
+    else:
+        async with open_sqlite(_path(config), _sqlite(config)) as opened:
+            yield opened
+
+
+@asynccontextmanager
+async def _open_plain_source(config: Config) -> AsyncIterator[Source]:
+    if config.store.kind == "cassandra":
+        async with _open_cluster(config, migrates=False) as cluster:
+            yield cluster
+    else:
+        async with open_sqlite_source(_path(config)) as source:
+            yield source
 
 
 def _now() -> int:
@@ -103,6 +178,8 @@ def _now() -> int:
 
 def describe(config: Config) -> str:
     """Name the store, to tell it from others."""
+    if config.store.kind == "cassandra":
+        return f"the keyspace {config.cassandra.keyspace} at {', '.join(config.cassandra.nodes)}"
     return f"the database {_path(config).absolute()}"
 
 
@@ -116,6 +193,10 @@ def _sqlite(config: Config) -> SqliteSettings:
         jobs_waiting=jobs.waiting,
         jobs_dead=jobs.dead,
     )
+
+
+def _jobs_path(config: Config) -> Path:
+    return Path(config.server.var) / JOBS_FILE
 
 
 def _path(config: Config) -> Path:

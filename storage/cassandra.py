@@ -1,5 +1,6 @@
 """The store of a cluster: Cassandra, asked from trio by its own driver."""
 
+import math
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ import structlog
 import trio
 
 from protocol.names import ChannelName, DeviceId, Seq, UserId
-from storage import Done, StoreStatistics, StoreUnavailable
+from storage import Done, StoreError, StoreStatistics, StoreUnavailable
 from storage.cassandra_accounts import Accounts
 from storage.cassandra_away import Away
 from storage.cassandra_backends import Backends, Values
@@ -18,7 +19,7 @@ from storage.cassandra_background import Background
 from storage.cassandra_buckets import Buckets
 from storage.cassandra_members import Members
 from storage.cassandra_messages import Messages
-from storage.cassandra_migrations import migrate, shipped
+from storage.cassandra_migrations import migrate, pending, shipped
 from storage.cassandra_moving import CassandraSource, Loader
 from storage.cassandra_session import Session
 from storage.cassandra_settings import CassandraSettings
@@ -49,16 +50,21 @@ _log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_cassandra(settings: CassandraSettings) -> AsyncIterator["CassandraStore"]:
-    """Open the store, and bring the keyspace to this program's schema first; wait for as long as no node answers.
+async def open_cassandra(
+    settings: CassandraSettings, *, waits: bool = True, migrates: bool = True
+) -> AsyncIterator["CassandraStore"]:
+    """Open the store, and bring the keyspace to this program's schema first.
 
-    Leaving the block waits until everything that was queued is written and told, cancelled or not.
+    Waits for as long as no node answers, with a line in the log, unless `waits` is false. Leaving the block waits until
+    everything that was queued is written and told, cancelled or not.
 
     Raises:
         MigrationError: The keyspace does not fit this program.
-        StoreError: The cluster refuses, for example the password.
+        StoreUnavailable: No node answers, and it is not waited for.
+        StoreError: The keyspace has an older schema, and `migrates` is false; or the cluster refuses, for example the
+            password.
     """
-    session = await _reach(settings)
+    session = await (_wait_for(settings, migrates) if waits else _reach(settings, migrates))
     background = Background()
     try:
         store = CassandraStore(session, background)
@@ -74,28 +80,34 @@ async def open_cassandra(settings: CassandraSettings) -> AsyncIterator["Cassandr
             await session.aclose()
 
 
-async def _reach(settings: CassandraSettings) -> Session:
+async def _wait_for(settings: CassandraSettings, migrates: bool) -> Session:
     """Connect and migrate, trying until the cluster answers."""
-    said_at = -SAY_AGAIN_SECONDS
+    said_at = -math.inf
     while True:
         try:
-            session = await Session.open(settings)
-            try:
-                made = await trio.to_thread.run_sync(migrate, session.driver, shipped(), _now)
-            except BaseException:
-                with trio.CancelScope(shield=True):
-                    await session.aclose()
-                raise
+            return await _reach(settings, migrates)
         except StoreUnavailable as error:
             if trio.current_time() - said_at >= SAY_AGAIN_SECONDS:
                 said_at = trio.current_time()
                 nodes = ", ".join(settings.contact_points)
                 _log.warning("waiting for Cassandra", nodes=nodes, port=settings.port, error=str(error))
             await trio.sleep(RETRY_SECONDS)
-        else:
-            for migration in made:
+
+
+async def _reach(settings: CassandraSettings, migrates: bool) -> Session:
+    """Connect, and bring the keyspace to the schema, or see that it has it."""
+    session = await Session.open(settings)
+    try:
+        if migrates:
+            for migration in await trio.to_thread.run_sync(migrate, session.driver, shipped(), _now):
                 _log.info("migration applied", number=migration.number, name=migration.name)
-            return session
+        elif await trio.to_thread.run_sync(pending, session.driver, shipped()):
+            raise StoreError("the keyspace has an older schema: run `chatd db migrate` first")
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            await session.aclose()
+        raise
+    return session
 
 
 def _now() -> int:

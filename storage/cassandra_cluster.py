@@ -119,12 +119,12 @@ def _tls(settings: CassandraSettings) -> dict[str, Any]:
     if not settings.tls:
         return {}
     try:
-        context = ssl.create_default_context(cafile=settings.tls_ca or None)
+        context = ssl.create_default_context(cafile=settings.tls_authority or None)
         if settings.tls_certificate:
             context.load_cert_chain(settings.tls_certificate, settings.tls_key or None)
     except OSError as error:
         raise StoreError(f"the TLS files of [cassandra] cannot be used: {error}") from error
-    context.check_hostname = settings.tls_check_host
+    context.check_hostname = settings.tls_check_hostname
     return {"ssl_context": context}
 
 

@@ -36,10 +36,10 @@ class CassandraSettings:
     user: str = ""
     password: str = ""
     tls: bool = False
-    tls_ca: str = ""
+    tls_authority: str = ""
     tls_certificate: str = ""
     tls_key: str = ""
-    tls_check_host: bool = True
+    tls_check_hostname: bool = True
     connect_seconds: float = 5.0
     request_seconds: float = 5.0
     speculative_seconds: float = 0.5
