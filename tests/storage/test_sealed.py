@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from protocol.body import Body, Encoding
 from protocol.names import Seq
 from storage import StoreUnavailable
+from storage.cassandra import open_cassandra
 from storage.moving import Table, Target
 from storage.records import StoredMessage
 from storage.sealed import SealedStore, opened_source, seal
@@ -20,6 +21,8 @@ from storage.sqlite import SqliteStore, open_sqlite
 from tests.contracts.moving import everything, order, scan_all
 from tests.contracts.store import ALICE, OTHER_ROOM, ROOM, message, write
 from tests.contracts.store_records import revised
+from tests.rig.cassandra import Keyspace
+from tests.storage.conftest import cassandra_settings
 
 MASTERS = {"old": b"o" * 32, "new": b"n" * 32}
 
@@ -31,7 +34,7 @@ async def inner(tmp_path: Path) -> AsyncIterator[SqliteStore]:
         yield store
 
 
-async def with_keys(store: SqliteStore, active: str = "old", masters: dict[str, bytes] | None = None) -> SealedStore:
+async def with_keys(store: Target, active: str = "old", masters: dict[str, bytes] | None = None) -> SealedStore:
     """Put a store behind a ring of keys."""
     return await seal(store, KeyRing(MASTERS if masters is None else masters, active), lambda: 1000)
 
@@ -48,7 +51,7 @@ def read_all(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.iterdir())
 
 
-async def kept(store: SqliteStore) -> list[StoredMessage]:
+async def kept(store: Target) -> list[StoredMessage]:
     """Read messages as they are kept."""
     return await store.history(ROOM, limit=100)
 
@@ -181,3 +184,16 @@ async def test_a_source_is_not_opened_where_a_body_is_damaged_or_a_key_is_missin
     opened = await opened_source(inner, KeyRing(MASTERS, ""))
     with pytest.raises(BodyDamaged):
         await scan_all(opened, Table.MESSAGES)
+
+
+@pytest.mark.system
+async def test_bodies_are_sealed_in_cassandra_too(empty_keyspace: Keyspace) -> None:
+    async with open_cassandra(cassandra_settings(empty_keyspace)) as cluster:
+        store = await with_keys(cluster)
+        await write(store, [message(1), message(2)])
+        edited = revised(message(2), b"\x81\xa1x\x01", at=500)
+        await store.revise(edited)
+        assert await store.history(ROOM, limit=10) == [message(1), edited]
+        assert await store.find(ALICE, message(1).key, 0) == message(1)
+        assert [is_sealed(each.body) for each in await kept(cluster)] == [True, True]
+        assert await (await with_keys(cluster)).history(ROOM, limit=10) == [message(1), edited]

@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from protocol.names import ChannelName
 from storage import COPIED_AT
 from storage.archive import ArchiveDamaged, End, FrameReader
 from storage.archive_writer import archive_file
+from storage.cassandra import CassandraStore, open_cassandra
 from storage.moving import Page, Source, Table, Target
 from storage.sqlite import SqliteStore, open_sqlite
 from storage.transfer import (
@@ -25,6 +27,8 @@ from storage.transfer import (
 )
 from tests.contracts.moving import everything, fill, order, scan_all
 from tests.contracts.store import message, user
+from tests.rig.cassandra import Keyspace
+from tests.storage.conftest import cassandra_settings
 
 MANY = 3 * PAGE_RECORDS + 7  # messages, so that there are several pages
 
@@ -36,7 +40,7 @@ class Interrupted(Exception):
 class Fragile:
     """A store that stops to work after so many calls that move something."""
 
-    def __init__(self, store: SqliteStore, calls: int) -> None:
+    def __init__(self, store: Target, calls: int) -> None:
         self._store = store
         self._calls = calls
 
@@ -58,7 +62,7 @@ class Fragile:
         self._calls -= 1
 
 
-def fragile(store: SqliteStore, calls: int) -> Target:
+def fragile(store: Target, calls: int) -> Target:
     """Make a store fragile."""
     broken: Any = Fragile(store, calls)
     found: Target = broken
@@ -87,6 +91,13 @@ async def full(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 async def empty(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """A store with nothing in it."""
     async with open_sqlite(tmp_path / "empty.sqlite3") as store:
+        yield store
+
+
+@pytest.fixture
+async def cluster(empty_keyspace: Keyspace) -> AsyncIterator[CassandraStore]:
+    """A store of another kind with nothing in it."""
+    async with open_cassandra(cassandra_settings(empty_keyspace)) as store:
         yield store
 
 
@@ -234,3 +245,39 @@ async def test_an_archive_of_nothing_is_an_archive(empty: SqliteStore, tmp_path:
     await export_to(empty, tmp_path / "archive")
     end = await load_from(tmp_path / "archive", empty)
     assert end.tallies == {}
+
+
+@pytest.mark.system
+async def test_everything_moves_to_cassandra_and_back(
+    full: SqliteStore, cluster: CassandraStore, empty: SqliteStore, tmp_path: Path
+) -> None:
+    end = await export_to(full, tmp_path / "out")
+    with pytest.raises(Interrupted):
+        await load_from(tmp_path / "out", fragile(cluster, 12))
+    with pytest.raises(StoreInUse):
+        await check_not_being_filled(cluster)
+    assert await load_from(tmp_path / "out", cluster) == end
+    await check_not_being_filled(cluster)
+    assert (await checksum_of(cluster, ignore)).hexdigest() == end.checksum
+    assert (await cluster.history(ChannelName("room:many"), limit=2))[-1] == message(MANY, channel="room:many")
+
+    with pytest.raises(Interrupted):
+        await export_to(fragile(cluster, 14), tmp_path / "back")
+    back = await export_to(cluster, tmp_path / "back")
+    assert (back.checksum, back.tallies) == (end.checksum, end.tallies)
+    await load_from(tmp_path / "back", empty)
+    await assert_same(full, empty)
+
+
+@pytest.mark.system
+async def test_everything_is_copied_to_cassandra_and_back(
+    full: SqliteStore, cluster: CassandraStore, empty: SqliteStore
+) -> None:
+    whole = (await checksum_of(full, ignore)).hexdigest()
+    with pytest.raises(Interrupted):
+        await copy(fragile(full, 12), cluster, "full", now, ignore)
+    assert (await copy(full, cluster, "full", now, ignore)).hexdigest() == whole
+    with pytest.raises(Interrupted):
+        await copy(fragile(cluster, 13), empty, "cluster", now, ignore)
+    assert (await copy(cluster, empty, "cluster", now, ignore)).hexdigest() == whole
+    await assert_same(full, empty)
