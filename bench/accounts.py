@@ -5,16 +5,19 @@ password hashing that nobody wants to measure. These accounts have no password: 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from chatd.config import Store
 from protocol.names import ChannelName, UserId
+from storage import Store as Storage
 from storage.records import Role, UserRecord
-from storage.sqlite import SqliteStore, open_sqlite
+from storage.sqlite import open_sqlite
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +28,22 @@ class Population:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def populate(var: Path, population: Population) -> None:
-    """Make these users and groups in the database under `var`. Not to be called inside of trio."""
-    trio.run(_populate, var / Store().path, population)
+OpenStore = Callable[[], AbstractAsyncContextManager[Storage]]
 
 
-async def _populate(path: Path, population: Population) -> None:
+def populate(open_store: OpenStore, population: Population) -> None:
+    """Make these users and groups in a database. Not to be called inside of trio."""
+    trio.run(_populate, open_store, population)
+
+
+def sqlite_under(var: Path) -> OpenStore:
+    """Return what opens the database that a chatd will have in this folder."""
+    return partial(open_sqlite, var / Store().path)
+
+
+async def _populate(open_store: OpenStore, population: Population) -> None:
     now = int(time.time() * 1000)
-    async with open_sqlite(path) as store:
+    async with open_store() as store:
         # All at once, so that one synced transaction takes many.
         async with trio.open_nursery() as nursery:
             for name in population.users:
@@ -43,7 +54,7 @@ async def _populate(path: Path, population: Population) -> None:
                 nursery.start_soon(_add_group, store, ChannelName(channel), members, now)
 
 
-async def _add_group(store: SqliteStore, channel: ChannelName, members: Sequence[str], now: int) -> None:
+async def _add_group(store: Storage, channel: ChannelName, members: Sequence[str], now: int) -> None:
     owner, *others = members
     roles = dict.fromkeys(map(UserId, others), Role.MEMBER) | {UserId(owner): Role.OWNER}
     await store.create_channel(channel, roles, now)

@@ -47,6 +47,8 @@ def _common(command: _F) -> _F:
         click.option(
             "--config", type=_FILE, help="What the server started here runs with; default: bench/config.toml."
         ),
+        click.option("--store", type=click.Choice(["sqlite", "cassandra"]), default="sqlite", show_default=True),
+        click.option("--cassandra", default="", metavar="HOST:PORT", help="One that runs already; else it is started."),
         click.option("--address", default="", metavar="HOST:PORT", help="Load a server that runs already."),
         click.option("--encoding", type=click.Choice(["json", "msgpack"]), default="json", show_default=True),
         click.option("--compress", is_flag=True, help="All clients agree on permessage-deflate."),
@@ -123,11 +125,15 @@ def dm(**options: Any) -> None:
 @bench.command()
 @_clients(2000)
 @click.option("--members", type=click.IntRange(2, 1000), default=10, show_default=True, help="Of each group.")
+@click.option("--channels", type=click.IntRange(0, 10_000), default=0, help="All write into so many groups; 0: below.")
 @_rate(500.0)
+@_in_flight(0)
 @_seconds(5.0)
 @_common
 def rooms(**options: Any) -> None:
-    """As many durable groups as clients, each client in ten: the shape of a messenger."""
+    """As many durable groups as clients, each client in ten: a messenger. Or --channels, each with many writers."""
+    if options["in_flight"]:
+        options["rate"] = 0.0
     _scenario("rooms", options)
 
 
@@ -355,7 +361,18 @@ def _scenario(name: str, options: dict[str, Any]) -> None:
     config = options.pop("config") or CONFIG
     directory = options.pop("results") or results.RESULTS
     with_page = not options.pop("no_page")
-    names = ("address", "speaks", "pid", "secret_file", "allow_remote", "peer", "encoding", "compress")
+    names = (
+        "address",
+        "speaks",
+        "pid",
+        "secret_file",
+        "allow_remote",
+        "peer",
+        "encoding",
+        "compress",
+        "store",
+        "cassandra",
+    )
     target = Target(config, **{key: options.pop(key) for key in names})
     if name in NEEDS_CHATD and not target.is_only_chatd:
         raise click.UsageError(f"{name} needs what only chatd has")

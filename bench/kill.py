@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trio
 
-from bench.accounts import Population, populate
+from bench.accounts import Population, populate, sqlite_under
 from bench.cores import Cores
 from bench.kill_client import KillClient, Refused
 from bench.ledger import Ledger, Verdict
@@ -74,7 +74,7 @@ async def kill_test(options: Kill, cores: Cores, say: Say) -> KillReport:
     with tempfile.TemporaryDirectory(prefix="chatd-kill-") as directory:
         var = Path(directory)
         names = [name for ledger in ledgers for name in (ledger.writer, ledger.reader)]
-        await trio.to_thread.run_sync(populate, var, Population(names))
+        await trio.to_thread.run_sync(populate, sqlite_under(var), Population(names))
         for number in range(1, options.rounds + 1):
             before = _acked(ledgers)
             await _round(var, options, cores, ledgers, chance, report)

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import procfs
-from bench.accounts import Population, populate
+from bench.accounts import OpenStore, Population, populate, sqlite_under
 from bench.cores import children_on
 from bench.dialects import Centrifugo, Chatd, Dialect
 from chatd import __version__
@@ -30,6 +30,14 @@ _ADDRESS = re.compile(r"\b(?:https?|wss?)://([0-9.]+):([0-9]+)|\b(127\.[0-9.]+):
 
 class ServerFailed(Exception):
     """The server did not start, or ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database that is no file of the server's own."""
+
+    open_store: OpenStore
+    environment: Mapping[str, str]  # what tells chatd to use it
 
 
 @dataclass(slots=True)
@@ -64,19 +72,23 @@ class Server:
 
 
 @contextlib.contextmanager
-def chatd(name: str, dialect: Chatd, core: int | None, config: Path, population: Population) -> Iterator[Server]:
-    """Run chatd in a directory of its own, on a port of its own, with these accounts."""
+def chatd(
+    name: str, dialect: Chatd, core: int | None, config: Path, population: Population, database: Database | None = None
+) -> Iterator[Server]:
+    """Run chatd in a directory of its own, on a port of its own, with these accounts; without a database, on SQLite."""
     with tempfile.TemporaryDirectory(prefix="chatd-bench-") as var:
         if population.users:
-            populate(Path(var), population)
-        process, address = start_chatd(Path(var), core, config)
+            populate(sqlite_under(Path(var)) if database is None else database.open_store, population)
+        process, address = start_chatd(Path(var), core, config, {} if database is None else database.environment)
         try:
             yield Server(name, __version__, dialect, address, process.pid, load_secret(Path(var, SECRET_FILE)))
         finally:
             stop(process)
 
 
-def start_chatd(var: Path, core: int | None, config: Path) -> tuple[subprocess.Popen[bytes], tuple[str, int]]:
+def start_chatd(
+    var: Path, core: int | None, config: Path, more: Mapping[str, str] | None = None
+) -> tuple[subprocess.Popen[bytes], tuple[str, int]]:
     """Start chatd on any free port; return when it told its address.
 
     Raises:
@@ -86,6 +98,7 @@ def start_chatd(var: Path, core: int | None, config: Path) -> tuple[subprocess.P
         "CHATD_SERVER__HOST": "127.0.0.1",
         "CHATD_SERVER__PORT": "0",
         "CHATD_SERVER__VAR": json.dumps(str(var)),
+        **(more or {}),
     }
     command = [sys.executable, "-m", "chatd", "serve", "--config", str(config)]
     with children_on(core), (var / "output").open("wb") as output:

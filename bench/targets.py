@@ -6,12 +6,15 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bench import servers
 from bench.accounts import Population
 from bench.dialects import Centrifugo, Chatd, Dialect, Encoding
 from bench.loopback import check_target, parse_address
 from bench.servers import CONFIG, Server
+
+Store = Literal["sqlite", "cassandra"]
 
 Launch = Callable[[int | None, Population], contextlib.AbstractContextManager[Server]]
 """Brings a server up on a core, for one round, with these accounts where it wants accounts."""
@@ -34,11 +37,14 @@ class Target:
     peer: str = ""
     encoding: Encoding = "json"
     compress: bool = False
+    store: Store = "sqlite"
+    cassandra: str = ""  # of store "cassandra": HOST:PORT of one that runs; else one is started
 
     @property
     def name(self) -> str:
-        """What the server is called in results: chatd, and how its clients speak if not in plain JSON."""
+        """What the server is called in results: chatd, and what is not as usual: encoding, compression, store."""
         spoken = ["msgpack"] * (self.encoding == "msgpack") + ["compressed"] * self.compress
+        spoken += [f"on {self.store}"] * (self.store != "sqlite")
         return " ".join(["chatd", *spoken])
 
     @property
@@ -61,13 +67,11 @@ class Target:
         return launches
 
     def _own(self) -> Launch:
-        return lambda core, population: servers.chatd(
-            self.name, Chatd(new_run(), self.encoding, self.compress), core, self.config, population
-        )
+        return functools.partial(_own, self)
 
     def _peer(self) -> Launch:
         if self.peer == "chatd":
-            if self.name == "chatd":
+            if self.name == Target().name:
                 raise UnknownPeer("--peer chatd is plain JSON: it is for --encoding msgpack and --compress")
             return lambda core, population: servers.chatd("chatd", Chatd(new_run()), core, self.config, population)
         name, separator, binary = self.peer.partition("=")
@@ -78,6 +82,21 @@ class Target:
     def _given(self) -> Launch:
         address = check_target(*parse_address(self.address), self.allow_remote)
         return functools.partial(_attached, self, address)
+
+
+@contextlib.contextmanager
+def _own(target: Target, core: int | None, population: Population) -> Iterator[Server]:
+    """Start a chatd, and a database where it needs one."""
+    dialect = Chatd(new_run(), target.encoding, target.compress)
+    with contextlib.ExitStack() as stack:
+        database = None
+        if target.store == "cassandra":
+            # Only here: the driver is an extra.
+            from bench import cassandra
+
+            settings = stack.enter_context(cassandra.keyspace(target.cassandra, f"bench_{new_run()}"))
+            database = cassandra.database(settings)
+        yield stack.enter_context(servers.chatd(target.name, dialect, core, target.config, population, database))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,72 @@
+"""A Cassandra for the servers under test: started here for the time of a run, or given by address."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from bench.servers import Database, ServerFailed, free_port
+from deploy.local.cassandra.errors import LocalCassandraError
+from deploy.local.cassandra.node import CassandraNode, NodeOptions
+from storage.cassandra import open_cassandra
+from storage.cassandra_cluster import connect, shutdown
+from storage.cassandra_settings import CassandraSettings
+
+_HOST = "127.0.0.1"
+_DROP_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def server(address: str) -> Iterator[tuple[str, int]]:
+    """Give the address of a Cassandra: HOST:PORT, or (empty) one that is started here with a synced commit log.
+
+    Raises:
+        ServerFailed: It cannot be started.
+    """
+    if address:
+        host, _, digits = address.rpartition(":")
+        yield host, int(digits)
+        return
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="chatd-bench-cassandra-") as directory:
+        node = CassandraNode(Path(directory), NodeOptions(_HOST, port, free_port(), (_HOST,)))
+        try:
+            node.start()
+            node.wait()
+            yield _HOST, port
+        except LocalCassandraError as error:
+            raise ServerFailed(str(error)) from error
+        finally:
+            node.kill()
+
+
+@contextlib.contextmanager
+def keyspace(address: str, name: str) -> Iterator[CassandraSettings]:
+    """Give a keyspace of a Cassandra: how the bench itself opens it. It is dropped afterwards."""
+    with server(address) as (host, port):
+        settings = CassandraSettings(contact_points=(host,), port=port, keyspace=name, replication_factor=1)
+        yield settings
+        if address:
+            _drop(settings)
+
+
+def database(settings: CassandraSettings) -> Database:
+    """Say how a server uses a keyspace."""
+    environment = {
+        "CHATD_STORE__KIND": "cassandra",
+        "CHATD_CASSANDRA__NODES": json.dumps(settings.contact_points),
+        "CHATD_CASSANDRA__PORT": str(settings.port),
+        "CHATD_CASSANDRA__KEYSPACE": settings.keyspace,
+        "CHATD_CASSANDRA__REPLICATION_FACTOR": str(settings.replication_factor),
+    }
+    return Database(partial(open_cassandra, settings), environment)
+
+
+def _drop(settings: CassandraSettings) -> None:
+    cluster, session = connect(settings)
+    try:
+        session.execute(f"DROP KEYSPACE {settings.keyspace}", timeout=_DROP_SECONDS)
+    finally:
+        shutdown(cluster)
