@@ -39,7 +39,7 @@ EventType = Literal[
     "moderation.removed",
     "moderation.suspended",
     "moderation.revoked",
-    "push.failed",
+    "delivery.failed",
 ]
 """What webhooks tell; docs/reference/webhooks.md has each with an example."""
 

@@ -80,7 +80,7 @@ class Moderation(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class PushFailed(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryFailed(msgspec.Struct, frozen=True, kw_only=True):
     """A push was given up: nobody was reached this way."""
 
     user: str
@@ -99,7 +99,7 @@ Data = (
     | ChannelOpened
     | ChannelEmptied
     | Moderation
-    | PushFailed
+    | DeliveryFailed
 )
 
 

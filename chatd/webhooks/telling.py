@@ -8,7 +8,7 @@ from chatd.broker import Deliver, Draft, Routed
 from chatd.config import Config, EventType
 from chatd.groups import MEMBERS_KIND
 from chatd.webhooks.departures import Departing
-from chatd.webhooks.events import Data, Happened, Moderation, PushFailed, message_id
+from chatd.webhooks.events import Data, DeliveryFailed, Happened, Moderation, message_id
 from chatd.webhooks.gatherer import Gatherer
 from chatd.webhooks.routes import Routes
 from protocol.body import Encoding
@@ -93,9 +93,9 @@ class Telling:
         """Tell that a device is let in no more."""
         self.tell("moderation.revoked", user, Moderation(user=user, by=by, device=device))
 
-    def push_failed(self, failure: PushFailed) -> None:
+    def delivery_failed(self, failure: DeliveryFailed) -> None:
         """Tell that a push was given up."""
-        self.tell("push.failed", failure.user, failure)
+        self.tell("delivery.failed", failure.user, failure)
 
     def _tell_removed(self, message: StoredMessage) -> None:
         """Tell who was taken out of a member channel by somebody else, as its own message says."""

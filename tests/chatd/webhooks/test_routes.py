@@ -40,7 +40,7 @@ def test_routes_know_what_anybody_wants() -> None:
     routes = Routes(
         {"a": endpoint("message.published", namespaces=("dm",)), "b": endpoint("message.published", "user.offline")}
     )
-    assert routes.wants("user.offline", "push.failed")
-    assert not routes.wants("push.failed")
+    assert routes.wants("user.offline", "delivery.failed")
+    assert not routes.wants("delivery.failed")
     assert routes.namespaces("message.published", ["dm", "room"]) == {"dm", "room"}
     assert routes.namespaces("channel.opened", ["dm", "room"]) == frozenset()

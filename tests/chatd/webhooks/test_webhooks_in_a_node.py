@@ -11,7 +11,7 @@ import trio
 
 from chatd.accounts.principal import Principal
 from chatd.config import Config, EventType, Presence, WebhookEndpoint, Webhooks
-from chatd.webhooks.events import PushFailed
+from chatd.webhooks.events import DeliveryFailed
 from protocol.codes import CloseCode
 from protocol.names import DeviceId, UserId
 from tests.rig.node import Rig, running_node
@@ -135,7 +135,7 @@ async def test_channels_open_with_their_first_reader_and_empty_with_their_last(
 
 
 async def test_who_is_removed_suspended_or_revoked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    events = ("moderation.removed", "moderation.suspended", "moderation.revoked", "push.failed")
+    events = ("moderation.removed", "moderation.suspended", "moderation.revoked", "delivery.failed")
     async with node_and_receiver(tmp_path, monkeypatch, events=events) as (rig, receiver):
         await rig.register("alice", "bob", "carl")
         alice = await rig.enter("alice")
@@ -146,8 +146,8 @@ async def test_who_is_removed_suspended_or_revoked_is_told(tmp_path: Path, monke
         principal = Principal(grant.user, grant.device, is_guest=True, expires_at=None)
         await rig.node.accounts.logout(principal)
         await rig.node.accounts.suspend("carl")
-        rig.node.webhooks.telling.push_failed(
-            PushFailed(user="carl", device="d", provider="fcm", channel="dm:a:carl", seq=1, reason="rejected")
+        rig.node.webhooks.telling.delivery_failed(
+            DeliveryFailed(user="carl", device="d", provider="fcm", channel="dm:a:carl", seq=1, reason="rejected")
         )
         await receiver.wait_for(lambda: len(receiver.events) == 4)
         removed, revoked, suspended, failed = [(event["type"], event["data"]) for event in receiver.events]
@@ -156,7 +156,7 @@ async def test_who_is_removed_suspended_or_revoked_is_told(tmp_path: Path, monke
         assert revoked[0] == "moderation.revoked"
         assert (revoked[1]["user"], revoked[1]["device"]) == (grant.user, grant.device)
         assert (suspended[0], suspended[1]["user"]) == ("moderation.suspended", "carl")
-        assert (failed[0], failed[1]["provider"]) == ("push.failed", "fcm")
+        assert (failed[0], failed[1]["provider"]) == ("delivery.failed", "fcm")
 
 
 @pytest.mark.parametrize(
