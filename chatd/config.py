@@ -270,6 +270,7 @@ class Cassandra(Section, frozen=True, kw_only=True):
 class Jobs(Section, frozen=True, kw_only=True):
     """Work that is due later and must survive: pushes, webhooks, scheduled events."""
 
+    path: str = "jobs.sqlite3"
     waiting: Count = 200_000
     dead: Count = 10_000
 

@@ -23,7 +23,6 @@ from storage.sqlite_keys import open_data_keys as open_sqlite_data_keys
 from storage.sqlite_moving import open_source as open_sqlite_source
 from storage.transfer import check_not_being_filled
 
-JOBS_FILE = "jobs.sqlite3"  # in server.var, beside a store that has no jobs
 
 
 def _ignore(_: Config) -> None:
@@ -196,7 +195,7 @@ def _sqlite(config: Config) -> SqliteSettings:
 
 
 def _jobs_path(config: Config) -> Path:
-    return Path(config.server.var) / JOBS_FILE
+    return Path(config.server.var) / config.jobs.path
 
 
 def _path(config: Config) -> Path:

@@ -64,7 +64,8 @@ def serve(path: Path | None, workers: int, supervisor: int | None, descriptors: 
 
 
 async def _supervise(config: Config, path: Path | None, workers: int, on_ready: Callable[[list[str]], None]) -> None:
-    await Supervisor(config, path, workers).run(lambda addresses: on_ready([url_of(config, *at) for at in addresses]))
+    supervisor = Supervisor(config, path, workers, partial(read_config, path))
+    await supervisor.run(lambda addresses: on_ready([url_of(config, *at) for at in addresses]))
 
 
 def _raise_open_files() -> float:

@@ -1,7 +1,8 @@
 """One place for a worker: the sockets that wait for it, its process, and how often it failed.
 
-The sockets belong to the supervisor. While a worker is started again or replaced, the kernel keeps new connections
-for it, and the next one takes them: nobody is refused.
+The sockets belong to the supervisor. While a worker is started again after a crash, the kernel keeps new connections
+for the next one: nobody is refused. While one leaves, or the pause before the next start is long, they are closed, and
+connections go to the other workers.
 """
 
 import os
@@ -58,13 +59,13 @@ class Slot:
     """Starts workers in one place. `open_port` gives its sockets."""
 
     def __init__(
-        self, number: int, name: str, config: Path | None, open_port: Callable[[], list[socket.socket]]
+        self, number: int, variables: dict[str, str], config: Path | None, open_port: Callable[[], list[socket.socket]]
     ) -> None:
         self.number = number
         self.failures = 0  # in a row
         self.restarts = 0
         self.worker: Worker | None = None
-        self._name = name
+        self._variables = variables  # of the configuration, in which workers differ
         self._config = config
         self._open_port = open_port
         self._sockets: list[socket.socket] = []
@@ -99,7 +100,7 @@ class Slot:
             stdin=subprocess.DEVNULL,
             pass_fds=descriptors,
             start_new_session=True,  # Ctrl-C is for the supervisor, which passes it on
-            env={**os.environ, "CHATD_CLUSTER__NODE": self._name},
+            env={**os.environ, **self._variables},
         )
         worker = Worker(process)
         nursery.start_soon(self._watch, worker, on_ended)

@@ -1,7 +1,8 @@
 """Keeps so many workers running, behind one port.
 
 Signals: SIGTERM and Ctrl-C let all workers leave, and a second one ends them at once. SIGHUP replaces them one by one:
-the successor serves before the old one is told to leave, with the configuration and the program that are there now.
+each is drained, its clients come to the others, and its successor serves before the next one leaves. Successors have
+the configuration and the program that are there then; a configuration that cannot be used replaces nobody.
 """
 
 import signal
@@ -24,6 +25,15 @@ _SPARE_SECONDS = 10.0
 _NAME_LENGTH = 28  # of the 32 that a node's name may have; the rest is for the worker's number
 
 _log = structlog.get_logger("workers")
+
+
+def _variables(config: Config, name: str, number: int) -> dict[str, str]:
+    """Return what of the configuration is another for each worker: its name, and the file of its jobs."""
+    jobs = Path(config.jobs.path)
+    return {
+        "CHATD_CLUSTER__NODE": f"{name}-{number}",
+        "CHATD_JOBS__PATH": str(jobs.with_name(f"{jobs.stem}-{number}{jobs.suffix}")),
+    }
 
 
 class WorkerFailed(Exception):
@@ -49,11 +59,14 @@ def check(config: Config, workers: int) -> None:
 class Supervisor:
     """Runs workers until it is told to end."""
 
-    def __init__(self, config: Config, path: Path | None, workers: int) -> None:
+    def __init__(self, config: Config, path: Path | None, workers: int, load_config: Callable[[], Config]) -> None:
         self._config = config
+        self._load_config = load_config
         self._port: int | None = None
         name = Incarnation(config.cluster.node).name[:_NAME_LENGTH]
-        self.slots = [Slot(number, f"{name}-{number}", path, self._open_port) for number in range(1, workers + 1)]
+        self.slots = [
+            Slot(number, _variables(config, name, number), path, self._open_port) for number in range(1, workers + 1)
+        ]
         self._running: set[Worker] = set()  # those who serve, and those who leave
         self._nursery: trio.Nursery | None = None
         self._is_leaving = False
@@ -130,19 +143,19 @@ class Supervisor:
         self._nursery.start_soon(self._start_again, slot, pause)
 
     async def _start_again(self, slot: Slot, pause: float) -> None:
-        while True:
-            await trio.sleep(pause)
-            if self._is_leaving:
-                return
-            if slot.worker is not None:
-                return
-            try:
-                slot.worker = await self._start(slot)
-            except OSError as error:
-                pause = slot.failed(0.0)
-                _log.error("worker not started", worker=slot.number, error=str(error), next_try_seconds=pause)
-            else:
-                return
+        await trio.sleep(pause)
+        if self._is_leaving:
+            return
+        try:
+            slot.worker = await self._start(slot)
+        except OSError as error:
+            self._not_started(slot, error)
+
+    def _not_started(self, slot: Slot, error: OSError) -> None:
+        pause = slot.failed(0.0)
+        _log.error("worker not started", worker=slot.number, error=str(error), next_try_seconds=pause)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._start_again, slot, pause)
 
     # Replacing.
 
@@ -150,6 +163,11 @@ class Supervisor:
         while True:
             await self._wants_replacing.wait()
             self._wants_replacing = trio.Event()
+            try:
+                check(self._load_config(), len(self.slots))
+            except ConfigError as error:
+                _log.error("workers not replaced", error=str(error))
+                continue
             for slot in self.slots:
                 if self._is_leaving or not await self._replace(slot):
                     break
@@ -157,25 +175,25 @@ class Supervisor:
                 _log.info("workers replaced", pids=self._pids())
 
     async def _replace(self, slot: Slot) -> bool:
-        """Let a successor serve, then let the worker leave; tell whether that went well."""
-        before = slot.worker
+        """Let a worker leave, and wait until its successor serves; tell whether it does."""
+        before, slot.worker = slot.worker, None
         if before is None:
             return True  # it is started anew anyway
-        try:
-            successor = await self._start(slot)
-        except OSError as error:
-            _log.error("worker not replaced", worker=slot.number, error=str(error))
-            return False
-        if not await ready_or_ended(successor, START_SECONDS):
-            successor.tell(signal.SIGKILL)
-            _log.error("worker not replaced", worker=slot.number, error="the successor does not serve")
-            return False
-        if self._is_leaving:
-            return False
-        slot.worker = successor
+        slot.close()
         before.tell(signal.SIGTERM)
         await self._wait_ended(before)
-        return True
+        if self._is_leaving:
+            return False
+        try:
+            successor = slot.worker = await self._start(slot)
+        except OSError as error:
+            self._not_started(slot, error)
+            return False
+        if await ready_or_ended(successor, START_SECONDS):
+            return True
+        successor.tell(signal.SIGKILL)
+        _log.error("workers not replaced", worker=slot.number, error="the successor does not serve")
+        return False
 
     async def _wait_ended(self, worker: Worker) -> None:
         with trio.move_on_after(self._config.server.shutdown_seconds + _SPARE_SECONDS):

@@ -6,7 +6,7 @@ from chatd.workers.slot import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, STEAD
 
 
 def new_slot() -> Slot:
-    return Slot(1, "host-1", None, lambda: open_port(Server(port=0), shared=True))
+    return Slot(1, {}, None, lambda: open_port(Server(port=0), shared=True))
 
 
 def test_pauses_double_up_to_the_longest() -> None:
