@@ -24,7 +24,6 @@ from storage.sqlite_moving import open_source as open_sqlite_source
 from storage.transfer import check_not_being_filled
 
 
-
 def _ignore(_: Config) -> None:
     """Need nothing of a new configuration."""
 
