@@ -1,7 +1,7 @@
 """Posting to URLs: few connections that are kept, a deadline for the whole request, and a bound on the answer.
 
 httpcore is the engine of httpx. It is used by itself because it takes the backend that chooses addresses
-(chatd/outbound/backend.py) as an argument, and costs half the time of a request.
+(chatd/outbound/backend.py) as an argument, and costs a third less.
 """
 
 import ssl

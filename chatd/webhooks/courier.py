@@ -71,6 +71,7 @@ class Courier:
         self._clock = clock  # Unix seconds
         self._chance = chance
         self._busy = 0
+        self._done: list[Job] = []  # delivered, and the queue does not know it yet; no more than there are lanes
         self._wake = trio.Event()
         self._fails = False
         self._down = False
@@ -86,11 +87,25 @@ class Courier:
             async with trio.open_nursery() as nursery:
                 while True:
                     self._wake = trio.Event()
+                    await self._finish()
                     await self._look(nursery)
                     with trio.move_on_after(self._config.poll_seconds):
                         await self._wake.wait()
         finally:
+            with trio.move_on_after(_LAST_SECONDS, shield=True):
+                await self._finish()
             await self.aclose()
+
+    async def _finish(self) -> None:
+        """Tell the queue what was delivered, all of it in one step; what it does not take now, the next time."""
+        done, self._done = self._done, []
+        if not done:
+            return
+        try:
+            await self._jobs.finish(done)
+        except StoreError as error:
+            self._note_queue(error)
+            self._done = done + self._done
 
     async def _look(self, nursery: trio.Nursery) -> None:
         """Begin what may begin now."""
@@ -179,7 +194,7 @@ class Courier:
     async def _settle(self, job: Job, verdict: Verdict) -> None:
         match verdict.fate:
             case Fate.DELIVERED:
-                await self._jobs.finish([job])
+                self._done.append(job)
             case Fate.AGAIN:
                 await self._jobs.retry(job, due=verdict.due, error=verdict.error)
             case Fate.DEAD:

@@ -1,6 +1,6 @@
 """Requests are made in order within a lane, again until they are taken, and never by a failure lost."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -287,9 +287,7 @@ async def test_a_queue_that_cannot_be_read_is_logged_once_and_read_again(autojum
     assert [line["event"] for line in logs] == ["the queue of webhooks cannot be read"]
 
 
-async def test_an_outcome_that_cannot_be_noted_makes_the_request_again(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_delivery_that_cannot_be_noted_is_noted_later(autojump_clock: MockClock) -> None:
     bed = Bed()
 
     def fail_from_now() -> int:
@@ -298,9 +296,47 @@ async def test_an_outcome_that_cannot_be_noted_makes_the_request_again(
 
     bed.poster.script.append(fail_from_now)
     async with bed.running():
-        await bed.put("one")
+        await bed.put("one", "two")
         await trio.sleep(5)
         bed.jobs.error = None
         await trio.sleep(30)
-    assert [posted.headers["webhook-id"] for posted in bed.poster.posted] == ["id-one", "id-one"]
-    assert (await bed.jobs.counts(QUEUE)).claimed == 0
+    assert bed.bodies == ["one", "two"]
+
+
+async def test_a_failure_that_cannot_be_noted_makes_the_request_again_when_its_lease_ends(
+    autojump_clock: MockClock,
+) -> None:
+    bed = Bed()
+
+    def fail_from_now() -> int:
+        bed.jobs.error = StoreUnavailable("away")
+        return 500
+
+    bed.poster.script.append(fail_from_now)
+    async with bed.running():
+        await bed.put("one", "two")
+        await trio.sleep(5)
+        bed.jobs.error = None
+        await trio.sleep(10)
+        assert bed.bodies == ["one"]
+        await trio.sleep(20)
+    assert bed.bodies == ["one", "one", "two"]
+
+
+async def test_deliveries_at_once_are_noted_in_one_step(autojump_clock: MockClock) -> None:
+    bed = Bed(concurrency=8)
+    bed.poster.seconds = 1.0
+    finished: list[int] = []
+    finish = bed.jobs.finish
+
+    async def count_and_finish(jobs: Sequence[Job]) -> None:
+        finished.append(len(jobs))
+        await finish(jobs)
+
+    bed.jobs.finish = count_and_finish  # type: ignore[method-assign]
+    for lane in range(8):
+        await bed.put(str(lane), lane=str(lane))
+    async with bed.running():
+        await trio.sleep(5)
+    assert sum(finished) == 8
+    assert len(finished) < 4
