@@ -38,7 +38,7 @@ def pause_seconds(failures: int) -> float:
 class Worker:
     """One process."""
 
-    def __init__(self, process: trio.Process) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.started = trio.current_time()
         self.is_ready = trio.Event()
@@ -51,8 +51,12 @@ class Worker:
 
     def tell(self, number: signal.Signals) -> None:
         """Send it a signal, if it is there."""
-        if self.process.returncode is None:
+        if not self.ended.is_set():
             self.process.send_signal(number)
+
+    async def wait(self) -> None:
+        """Return when it has ended."""
+        await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
 
 
 class Slot:
@@ -86,7 +90,7 @@ class Slot:
             sock.close()
         self._sockets = []
 
-    async def start(self, nursery: trio.Nursery, on_ended: Callable[["Slot", Worker], None]) -> Worker:
+    def start(self, nursery: trio.Nursery, on_ended: Callable[["Slot", Worker], None]) -> Worker:
         """Start a worker; `on_ended` is called when it has ended, whyever.
 
         Raises:
@@ -94,7 +98,8 @@ class Slot:
         """
         self.open()
         descriptors = [sock.fileno() for sock in self._sockets]
-        process = await trio.lowlevel.open_process(
+        # In this thread, which lasts: a worker ends with the thread that started it (tie.py), not with the process.
+        process = subprocess.Popen(
             self._command(descriptors),
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
@@ -123,16 +128,17 @@ class Slot:
 
     async def _watch(self, worker: Worker, on_ended: Callable[["Slot", Worker], None]) -> None:
         """Read what the worker prints, to know when it serves, until it ends."""
-        output = worker.process.stdout
-        assert output is not None
+        assert worker.process.stdout is not None
+        with worker.process.stdout as output:
+            stream = trio.lowlevel.FdStream(os.dup(output.fileno()))
         heard = b""
-        async with output:
-            async for data in output:
+        async with stream:
+            async for data in stream:
                 if not worker.is_ready.is_set():
                     heard = (heard + data)[-4096:]
                     if _READY in heard:
                         worker.is_ready.set()
-        await worker.process.wait()
+        await worker.wait()
         worker.ended.set()
         on_ended(self, worker)
 

@@ -86,7 +86,7 @@ class Supervisor:
                 self._nursery = nursery
                 await nursery.start(self._obey_signals)
                 [addresses, *_] = [slot.open() for slot in self.slots]
-                workers = [await self._start(slot) for slot in self.slots]
+                workers = [self._start(slot) for slot in self.slots]
                 for slot, worker in zip(self.slots, workers, strict=True):
                     slot.worker = worker
                 for worker in workers:
@@ -107,9 +107,9 @@ class Supervisor:
         self._port = sockets[0].getsockname()[1]
         return sockets
 
-    async def _start(self, slot: Slot) -> Worker:
+    def _start(self, slot: Slot) -> Worker:
         assert self._nursery is not None
-        worker = await slot.start(self._nursery, self._on_ended)
+        worker = slot.start(self._nursery, self._on_ended)
         self._running.add(worker)
         return worker
 
@@ -147,7 +147,7 @@ class Supervisor:
         if self._is_leaving:
             return
         try:
-            slot.worker = await self._start(slot)
+            slot.worker = self._start(slot)
         except OSError as error:
             self._not_started(slot, error)
 
@@ -185,7 +185,7 @@ class Supervisor:
         if self._is_leaving:
             return False
         try:
-            successor = slot.worker = await self._start(slot)
+            successor = slot.worker = self._start(slot)
         except OSError as error:
             self._not_started(slot, error)
             return False

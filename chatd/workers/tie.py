@@ -10,7 +10,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(parent: int) -> bool:
-    """Let the kernel send SIGTERM when the parent ends; False if it has ended already.
+    """Let the kernel send SIGTERM when the thread of the parent ends that started this; False if that is over already.
 
     Only Linux can. Elsewhere workers stay when the supervisor is killed, and must be ended by hand.
     """
