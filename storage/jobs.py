@@ -1,6 +1,6 @@
 """What chatd asks of a queue of jobs: work that is due at a time, must survive, and is done at least once.
 
-Adapters: `storage.sqlite_jobs` for one node. Every adapter passes tests/contracts/jobs.py.
+Adapters: `storage.sqlite_jobs` for one node, chatd/redis/jobs.py for many. Each passes tests/contracts/jobs.py.
 
 A job's life:
 
@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
+
+ERROR_CHARACTERS = 500  # kept of a job's error: enough to know it by, little enough for a list of thousands
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -60,9 +62,10 @@ class JobCounts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class JobQueue(Protocol):
     """Keeps jobs until they are done.
 
-    Promises: what a call returned from survives `kill -9` as messages do. A call is done wholly or not at all. A job is
-    given to one claimer at a time. Every method may raise StoreUnavailable, and then may have been done or not; may be
-    cancelled: what it began is finished all the same; and is called on the trio thread. Times are Unix milliseconds.
+    Promises: what a call returned from survives `kill -9`. What a call does to one queue is done wholly or not at all.
+    A job is given to one claimer at a time. Every method may raise StoreUnavailable, and then may have been done or
+    not; may be cancelled: what it began is finished all the same; and is called on the trio thread. Times are Unix
+    milliseconds.
     """
 
     async def put(self, jobs: Sequence[NewJob], *, now: int) -> int:

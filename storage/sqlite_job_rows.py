@@ -6,11 +6,9 @@ from enum import IntEnum
 from typing import Any
 
 from storage import StoreBusy
-from storage.jobs import Job, JobCounts, NewJob
+from storage.jobs import ERROR_CHARACTERS, Job, JobCounts, NewJob
 from storage.sqlite_insert import RowInsert
 from storage.sqlite_records import json_text
-
-ERROR_CHARACTERS = 500  # kept of a job's error: enough to know it by, little enough for a list of thousands
 
 
 class State(IntEnum):

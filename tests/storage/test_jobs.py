@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from chatd.redis.jobs import RedisJobs
 from storage.jobs import JobQueue
 from storage.sqlite import SqliteSettings, open_sqlite
 from tests.contracts import jobs as contract
 from tests.fakes.memory_jobs import MemoryJobs
+from tests.rig.cluster import running_servers
+from tests.rig.redis import RedisServer
 
 
 @asynccontextmanager
@@ -25,7 +28,14 @@ async def open_fake(jobs: MemoryJobs) -> AsyncIterator[JobQueue]:
     yield jobs
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@asynccontextmanager
+async def open_redis_jobs(server: RedisServer, waiting: int, dead: int) -> AsyncIterator[JobQueue]:
+    """Open the queue of a Redis server."""
+    async with running_servers(server) as servers:
+        yield RedisJobs(servers, waiting=waiting, kept_dead=dead)
+
+
+@pytest.fixture(params=["sqlite", "memory", pytest.param("redis", marks=pytest.mark.system)])
 def open_jobs(request: pytest.FixtureRequest, tmp_path: Path) -> contract.OpenJobs:
     """Opens the same queue each time it is called."""
 
@@ -38,6 +48,8 @@ def open_jobs(request: pytest.FixtureRequest, tmp_path: Path) -> contract.OpenJo
             case "memory":
                 fake.waiting, fake.kept_dead = waiting, dead
                 return open_fake(fake)
+            case "redis":
+                return open_redis_jobs(request.getfixturevalue("redis_server"), waiting, dead)
             case unknown:
                 raise ValueError(unknown)
 
