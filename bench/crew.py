@@ -371,7 +371,8 @@ class Crew:
         counters = scan.counters
         if counters:
             first, after = counters[0], counters[-1] + 1
-            is_run = after - first == 1 == len(counters) or counters == list(range(first, after))
+            # The lengths first: counters of several streams are far apart.
+            is_run = after - first == len(counters) and counters == list(range(first, after))
             if connection.streams:
                 is_run = False  # its place is not in `expected`
                 for counter in counters:
