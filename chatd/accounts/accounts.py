@@ -207,7 +207,19 @@ class Accounts:
             self._guard.failed(address, self._clock())
             raise AccountError(ErrorCode.WRONG_CREDENTIALS, "name or password is wrong")
         self._guard.succeeded(user_id)
+        if user.password_hash is not None and self._passwords.is_outdated(user.password_hash):
+            await self._hash_anew(user.user, user.password_hash, password)
         return user
+
+    async def _hash_anew(self, name: UserId, outdated: str, password: str) -> None:
+        """Replace a hash that was made with other parameters; at a later login if it cannot be done now."""
+        try:
+            password_hash = await self._passwords.hash(password)
+        except AccountError:
+            return  # too many logins wait, or passwords must be longer today
+        user = await self._store.user(name)
+        if user is not None and user.password_hash == outdated:  # nobody changed it while it was hashed
+            await self._store.put_user(msgspec.structs.replace(user, password_hash=password_hash))
 
 
 def _check_title(title: str) -> None:

@@ -58,6 +58,10 @@ class Passwords:
         right = await self._in_thread(lambda: self._verify(password_hash or self._hash_of_nobody(), text))
         return right and password_hash is not None
 
+    def is_outdated(self, password_hash: str) -> bool:
+        """Tell whether a hash was made with other memory or passes than new ones are."""
+        return self._hasher.check_needs_rehash(password_hash)
+
     def _verify(self, password_hash: str, text: bytes) -> bool:
         try:
             return self._hasher.verify(password_hash, text)
