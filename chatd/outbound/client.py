@@ -1,12 +1,12 @@
 """Posting to URLs: few connections that are kept, a deadline for the whole request, and a bound on the answer.
 
 httpcore is the engine of httpx. It is used by itself because it takes the backend that chooses addresses
-(chatd/outbound/backend.py) as an argument, and costs a third less.
+(chatd/outbound/backend.py) as an argument, and costs less.
 """
 
 import ssl
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from functools import cache
 from typing import Protocol, cast
 from urllib.parse import urlsplit
@@ -61,18 +61,16 @@ class Client:
         resolver: Resolve = resolve,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls or default_tls(),
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=_KEPT_SECONDS,
-            http2=True,
-            network_backend=GuardedBackend(allow_private=allow_private, resolver=resolver),
-        )
+        self._connections = connections
+        self._backend = GuardedBackend(allow_private=allow_private, resolver=resolver)
+        self._tls = tls or default_tls()
+        # A pool of one connection each: what a pool does for a request grows with the square of its connections.
+        self._free: list[httpcore.AsyncConnectionPool] = []  # the one used last is used next
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._pool.aclose()
+        while self._free:
+            await self._free.pop().aclose()
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float, answer_bytes: int
@@ -96,13 +94,37 @@ class Client:
         fields = [("Host", urlsplit(url).netloc), *headers.items()]
         received = bytearray()
         async with (
-            self._pool.stream("POST", url, headers=fields, content=body) as response,
+            self._connection() as connection,
+            connection.stream("POST", url, headers=fields, content=body) as response,
             aclosing(cast(AsyncGenerator[bytes, None], response.aiter_stream())) as parts,
         ):
             async for part in parts:  # to its end, or the deadline's: an answer left in the middle costs the connection
                 received += part[: answer_bytes - len(received)]
         answered = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
         return Answer(response.status, answered, bytes(received))
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[httpcore.AsyncConnectionPool]:
+        """Lend a connection that nobody uses; of more than `connections` that come back the others are closed."""
+        connection = self._free.pop() if self._free else self._new_connection()
+        try:
+            yield connection
+        finally:
+            if len(self._free) < self._connections:
+                self._free.append(connection)
+            else:
+                with trio.CancelScope(shield=True):
+                    await connection.aclose()
+
+    def _new_connection(self) -> httpcore.AsyncConnectionPool:
+        return httpcore.AsyncConnectionPool(
+            ssl_context=self._tls,
+            max_connections=1,
+            max_keepalive_connections=1,
+            keepalive_expiry=_KEPT_SECONDS,
+            http2=True,
+            network_backend=self._backend,
+        )
 
 
 def _in_words(error: Exception) -> str:
