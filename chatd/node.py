@@ -101,6 +101,7 @@ def build_node(
     cluster = _join_cluster(config, hub, tokens, store)
     if cluster is not None:
         settings.on_replaced.append(cluster.reload)
+        jobs = cluster.jobs  # those of all nodes, which any of them can do
     tracker: Tracker = (
         cluster.presence
         if cluster is not None

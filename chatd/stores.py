@@ -3,12 +3,12 @@
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from chatd.cassandra import NamespaceRules, cassandra_settings
-from chatd.config import Config
+from chatd.config import Config, ConfigError
 from chatd.master_keys import open_ring
 from storage.archive import Bodies
 from storage.cassandra import CassandraStore, open_cassandra
@@ -40,18 +40,18 @@ class OpenedStore:
 
 @dataclass(frozen=True, slots=True)
 class BesideCluster:
-    """The jobs of this node, and the small values of the cluster."""
+    """The jobs of this node or of all, and the small values of the store."""
 
     jobs: JobQueue
-    _cluster: CassandraStore
+    _values: CassandraStore | Beside
 
     async def get_meta(self, name: str) -> str | None:
         """Return a small named value."""
-        return await self._cluster.get_meta(name)
+        return await self._values.get_meta(name)
 
     async def put_meta(self, name: str, value: str | None) -> None:
         """Keep or (None) remove a small named value."""
-        await self._cluster.put_meta(name, value)
+        await self._values.put_meta(name, value)
 
 
 @asynccontextmanager
@@ -130,16 +130,39 @@ async def open_beside(config: Config) -> AsyncIterator[Beside | BesideCluster]:
     """Open the queue of jobs, also while nodes serve from it.
 
     Raises:
-        StoreError: The store cannot be opened, or has not this program's schema.
+        StoreError: The store or Redis cannot be reached, or the store has not this program's schema.
+        ConfigError: The packages for Redis are missing.
     """
     is_cluster = config.store.kind == "cassandra"
-    path = _jobs_path(config) if is_cluster else _path(config)
-    async with open_sqlite_beside(path, waiting=config.jobs.waiting, kept_dead=config.jobs.dead) as opened:
+    async with AsyncExitStack() as stack:
+        values: CassandraStore | Beside
         if is_cluster:
-            async with _open_cluster(config, migrates=False) as cluster:
-                yield BesideCluster(opened.jobs, cluster)
+            values = await stack.enter_async_context(_open_cluster(config, migrates=False))
         else:
-            yield opened
+            values = await stack.enter_async_context(_open_sqlite_beside(config, _path(config)))
+        if config.broker.kind == "redis":
+            yield BesideCluster(await stack.enter_async_context(_open_redis_jobs(config)), values)
+        elif isinstance(values, Beside):
+            yield values
+        else:
+            own = await stack.enter_async_context(_open_sqlite_beside(config, _jobs_path(config)))
+            yield BesideCluster(own.jobs, values)
+
+
+@asynccontextmanager
+async def _open_sqlite_beside(config: Config, path: Path) -> AsyncIterator[Beside]:
+    async with open_sqlite_beside(path, waiting=config.jobs.waiting, kept_dead=config.jobs.dead) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def _open_redis_jobs(config: Config) -> AsyncIterator[JobQueue]:
+    try:
+        from chatd.redis.jobs import open_redis_jobs
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"broker.kind: {error.name} is missing: pip install 'chatd[redis]'") from error
+    async with open_redis_jobs(config) as jobs:
+        yield jobs
 
 
 @asynccontextmanager

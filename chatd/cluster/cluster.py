@@ -25,6 +25,7 @@ from chatd.config import Config, ConfigError
 from chatd.hub import Hub
 from chatd.presence.tracker import PublishPresence
 from chatd.redis import RedisError
+from chatd.redis.jobs import RedisJobs
 from chatd.redis.scripts import Script
 from chatd.redis.servers import Servers
 from protocol.names import UserId
@@ -100,6 +101,7 @@ class ClusterNode:
         )
         self.remote = Remote(cluster, hub, tokens, self.incarnation, self.leases, self.post)
         self.servers = servers
+        self.jobs = RedisJobs(servers, waiting=config.jobs.waiting, kept_dead=config.jobs.dead)
         self._cluster = cluster
         self._grace_seconds = config.presence.grace_seconds
         self._hub = hub

@@ -4,9 +4,13 @@ All jobs of a queue are in one shard, and each step is one script (chatd/redis/l
 not at all. What was put survives what Redis survives; how Redis is to keep its data, docs/howto says.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
+import trio
+
+from chatd.config import Config
 from chatd.redis import RedisBusy, RedisError
 from chatd.redis.packing import Argument
 from chatd.redis.scripts import Script
@@ -18,6 +22,29 @@ _SCRIPT = Script("jobs", keys=10)
 _PARTS = ("counter", "known", "bodies", "ready", "claimed", "lanes", "open", "keys", "live", "dead")
 _ID_DIGITS = 16
 _NEVER = 2**53  # beyond every number of a job
+
+
+@asynccontextmanager
+async def open_redis_jobs(config: Config) -> AsyncIterator["RedisJobs"]:
+    """Open the queue for somebody at a terminal.
+
+    Raises:
+        StoreUnavailable: Redis cannot be reached.
+    """
+    servers = Servers(config.redis, "chatd-jobs")
+    failure: Exception | None = None  # a nursery would wrap it in a group
+    async with trio.open_nursery() as nursery:
+        try:
+            await nursery.start(servers.run)
+            await servers.start()
+            yield RedisJobs(servers, waiting=config.jobs.waiting, kept_dead=config.jobs.dead)
+        except Exception as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if isinstance(failure, RedisError):
+        raise StoreUnavailable(f"Redis: {failure}") from failure
+    if failure is not None:
+        raise failure
 
 
 class RedisJobs:
