@@ -208,18 +208,24 @@ class Accounts:
             raise AccountError(ErrorCode.WRONG_CREDENTIALS, "name or password is wrong")
         self._guard.succeeded(user_id)
         if user.password_hash is not None and self._passwords.is_outdated(user.password_hash):
-            await self._hash_anew(user.user, user.password_hash, password)
+            return await self._hash_anew(user, password)
         return user
 
-    async def _hash_anew(self, name: UserId, outdated: str, password: str) -> None:
-        """Replace a hash that was made with other parameters; at a later login if it cannot be done now."""
+    async def _hash_anew(self, user: UserRecord, password: str) -> UserRecord:
+        """Replace a hash that was made with other parameters; at a later login if it cannot be done now.
+
+        Returns the account as it is kept then.
+        """
         try:
             password_hash = await self._passwords.hash(password)
         except AccountError:
-            return  # too many logins wait, or passwords must be longer today
-        user = await self._store.user(name)
-        if user is not None and user.password_hash == outdated:  # nobody changed it while it was hashed
-            await self._store.put_user(msgspec.structs.replace(user, password_hash=password_hash))
+            return user  # too many logins wait, or passwords must be longer today
+        now = await self._store.user(user.user)
+        if now is None or now.password_hash != user.password_hash:
+            return user  # it was changed while this one was hashed
+        newer = msgspec.structs.replace(now, password_hash=password_hash)
+        await self._store.put_user(newer)
+        return newer
 
 
 def _check_title(title: str) -> None:
