@@ -156,6 +156,7 @@ def build_node(
         backend.sessions.remote, cluster.remote.join = cluster.remote, backend.sessions.subscribe_here
     router.admission = backend.server_sessions
     webhooks.join(settings, hub, tracker, accounts)
+    pushing.tell_failures(webhooks.telling.push_given_up)
     hooks = Hooks(config, settings, os.environ, clock=clock)
     greeting = Greeting(hub, tokens, reading, directory, clock)
     if cluster is not None:

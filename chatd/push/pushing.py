@@ -10,6 +10,7 @@ from chatd.config import Config, Namespace
 from chatd.push.build import build_services, is_configured
 from chatd.push.counts import PushCounts, PushStatistics
 from chatd.push.examiner import Examiner
+from chatd.push.jobs import DevicePush
 from chatd.push.watch import PushWatch
 from chatd.push.whereabouts import Whereabouts
 from chatd.push.worker import PushWorker
@@ -68,6 +69,11 @@ class Pushing:
     def tapped(self, deliver: Deliver) -> Deliver:
         """Return what delivers messages and notes those that push; without a service just what delivers."""
         return self._watch.tapped(deliver) if self._watch is not None else deliver
+
+    def tell_failures(self, tell: Callable[[DevicePush, str], None]) -> None:
+        """Let `tell` be called with each push that is given up here, and the reason."""
+        if self._worker is not None:
+            self._worker.on_given_up.append(tell)
 
     async def run(self) -> None:
         """Note and work until cancelled; returns at once without a service."""

@@ -76,6 +76,8 @@ class PushWorker:
         self._sent: OrderedDict[str, None] = OrderedDict()
         self._done: list[Job] = []
         self._any_done = trio.Event()
+        self.on_given_up: list[Callable[[DevicePush, str], None]] = []
+        """Called with each push that nobody will get, and the reason; must return at once."""
         self._failing = False
 
     def wake(self, queue: str = PLAN_QUEUE) -> None:
@@ -254,11 +256,18 @@ class PushWorker:
         elif isinstance(outcome, Gone):
             await self._remove(push.token, outcome)
         elif isinstance(outcome, Rejected):
+            self._tell_given_up(push, outcome.reason)
             _log.warning("a push was rejected", provider=name, token=token_name(push.token), reason=outcome.reason)
             self._counts.ends[step] += 1
             await self._give_up(job, outcome.reason)
             return
+        elif step is End.EXPIRED:
+            self._tell_given_up(push, "the service did not take it in time")
         self._end(job, step)
+
+    def _tell_given_up(self, push: DevicePush, reason: str) -> None:
+        for tell in self.on_given_up:
+            tell(push, reason)
 
     async def _remove(self, token: PushTokenRecord, outcome: Gone) -> None:
         """Remove a token that is good for nothing, unless it was registered since."""

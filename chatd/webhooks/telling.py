@@ -7,6 +7,7 @@ import msgspec
 from chatd.broker import Deliver, Draft, Routed
 from chatd.config import Config, EventType
 from chatd.groups import MEMBERS_KIND
+from chatd.push.jobs import DevicePush
 from chatd.webhooks.departures import Departing
 from chatd.webhooks.events import Data, DeliveryFailed, Happened, Moderation, message_id
 from chatd.webhooks.gatherer import Gatherer
@@ -93,9 +94,18 @@ class Telling:
         """Tell that a device is let in no more."""
         self.tell("moderation.revoked", user, Moderation(user=user, by=by, device=device))
 
-    def delivery_failed(self, failure: DeliveryFailed) -> None:
+    def push_given_up(self, push: DevicePush, reason: str) -> None:
         """Tell that a push was given up."""
-        self.tell("delivery.failed", failure.user, failure)
+        token, content = push.token, push.content
+        failed = DeliveryFailed(
+            user=token.user,
+            device=token.device,
+            provider=token.provider,
+            channel=content.channel,
+            seq=content.seq,
+            reason=reason,
+        )
+        self.tell("delivery.failed", token.user, failed)
 
     def _tell_removed(self, message: StoredMessage) -> None:
         """Tell who was taken out of a member channel by somebody else, as its own message says."""

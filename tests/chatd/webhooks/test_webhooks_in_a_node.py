@@ -11,9 +11,11 @@ import trio
 
 from chatd.accounts.principal import Principal
 from chatd.config import Config, EventType, Presence, WebhookEndpoint, Webhooks
-from chatd.webhooks.events import DeliveryFailed
+from chatd.push.content import Content
+from chatd.push.jobs import DevicePush
 from protocol.codes import CloseCode
-from protocol.names import DeviceId, UserId
+from protocol.names import ChannelName, DeviceId, Seq, UserId
+from storage.records import PushTokenRecord
 from tests.rig.node import Rig, running_node
 from tests.rig.webhook_receiver import SECRET, Receiver, Reply, open_receiver
 
@@ -146,9 +148,13 @@ async def test_who_is_removed_suspended_or_revoked_is_told(tmp_path: Path, monke
         principal = Principal(grant.user, grant.device, is_guest=True, expires_at=None)
         await rig.node.accounts.logout(principal)
         await rig.node.accounts.suspend("carl")
-        rig.node.webhooks.telling.delivery_failed(
-            DeliveryFailed(user="carl", device="d", provider="fcm", channel="dm:a:carl", seq=1, reason="rejected")
+        token = PushTokenRecord(
+            user=UserId("carl"), device=DeviceId("d"), provider="fcm", token="t", details={}, locale="", created_at=0
         )
+        content = Content(
+            channel=ChannelName("dm:a:carl"), epoch="e", seq=Seq(1), sender=UserId("a"), at=0, expires_at=0
+        )
+        rig.node.webhooks.telling.push_given_up(DevicePush(content, token, "en", None, 0), "rejected")
         await receiver.wait_for(lambda: len(receiver.events) == 4)
         removed, revoked, suspended, failed = [(event["type"], event["data"]) for event in receiver.events]
         assert removed[0] == "moderation.removed"
