@@ -55,6 +55,8 @@ def cassandra_settings(config: Config, rules: NamespaceRules) -> CassandraSettin
         in_flight=given.in_flight,
         reads_waiting=given.reads_waiting,
         queue_rows=config.store.queue_rows,
+        batches_in_flight=given.batches_in_flight,
+        batch_partitions=given.batch_partitions,
         batch_rows=given.batch_rows,
         batch_bytes=given.batch_bytes,
         # A day more: clocks differ, and whoever asks for what is just too old gets an answer all the same.

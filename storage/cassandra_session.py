@@ -35,7 +35,7 @@ class Session:
     """One connection to the cluster. All methods but `open` are called on the trio thread.
 
     Every question has a deadline, `request_seconds`, after which it is StoreUnavailable; so is everything while no node
-    answers. What waits for an answer is bounded: `in_flight` reads and jobs, and as many batches of the writer's.
+    answers. What waits for an answer is bounded: by `in_flight`, and by the writer for its batches.
     """
 
     def __init__(self, cluster: Cluster, driver: DriverSession, settings: CassandraSettings) -> None:

@@ -46,6 +46,8 @@ class CassandraSettings:
     in_flight: int = 256
     reads_waiting: int = 10_000
     queue_rows: int = 100_000
+    batches_in_flight: int = 32
+    batch_partitions: int = 10
     batch_rows: int = 100
     batch_bytes: int = 40_000
     dedupe_seconds: int = 8 * DAY_SECONDS

@@ -9,24 +9,22 @@ A batch has messages, their keys and, once for a bucket, the note that the bucke
 message's own time as their timestamp: a batch may be written twice, by one node or by two, and changes nothing.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import structlog
 import trio
-from cassandra.query import BatchStatement, BatchType
 
 from protocol.names import ChannelName
 from storage import Done, StoreBusy, StoreError, StoreStatistics, StoreUnavailable
-from storage import cassandra_rows as rows_of
+from storage.cassandra_batch import Cargo, Packer
 from storage.cassandra_buckets import Buckets, namespace_of
 from storage.cassandra_lanes import Lane, Part, Write, fail, stored
 from storage.cassandra_session import Row, Session
 from storage.records import StoredMessage
 
-ROW_BYTES = 300  # of a message in a batch besides its body, with its key: names of usual length
 SETTLE_SECONDS = 1.0  # how often rows of which nothing is known are written again
 
 _log = structlog.get_logger(__name__)
@@ -39,6 +37,7 @@ class Writer:
         self._session = session
         self._settings = session.settings
         self._buckets = buckets
+        self._packer = Packer(session, buckets)
         self._on_stored = on_stored  # told of each batch: a channel, and how many rows
         self._lanes: dict[ChannelName, Lane] = {}
         self._line: deque[Lane] = deque()  # lanes that have something to send, in turn
@@ -53,17 +52,10 @@ class Writer:
         self._rows_written = 0
         self._batches_written = 0
         self._failures = 0
-        self._ids: dict[str, bytes] = {}
 
     async def prepare(self) -> None:
         """Prepare every statement that a batch may have; before anything else."""
-        for query in (
-            *rows_of.INSERT.values(),
-            *rows_of.REVISE.values(),
-            *rows_of.NOTE_BUCKET.values(),
-            rows_of.INSERT_KEY,
-        ):
-            self._ids[query] = (await self._session.prepare(query)).query_id
+        await self._packer.prepare()
 
     # Taking messages.
 
@@ -129,108 +121,67 @@ class Writer:
     # Sending.
 
     def _send_all(self) -> None:
+        """Send what waits, as far as batches may be under way; the more lanes wait, the more of them share a batch."""
         self._is_woken = False
-        line = self._line
-        while line and self._sending < self._settings.in_flight:
-            lane = line.popleft()
-            lane.is_ready = False
-            if lane.waiting:
-                self._send(lane)
+        settings = self._settings
+        while self._line and self._sending < settings.batches_in_flight:
+            share = math.ceil(len(self._line) / (settings.batches_in_flight - self._sending))
+            cargos = self._take(min(share, settings.batch_partitions))
+            if cargos:
+                self._send(cargos)
 
-    def _send(self, lane: Lane) -> None:
-        width = self._buckets.widths.get(namespace_of(lane.channel))
-        lane.is_sending = True
-        if width is None:
-            self._learn(lane)
-            return
-        parts, bucket = self._take(lane, width)
-        table = rows_of.EXPIRING if self._retention(lane) else rows_of.KEPT
+    def _take(self, lanes: int) -> list[Cargo]:
+        """Take what goes in one batch from the lanes that stand first in the line."""
+        line = self._line
+        room = self._packer.room()
+        cargos: list[Cargo] = []
+        for _ in range(min(lanes, len(line))):
+            lane = line[0]
+            width = self._buckets.widths.get(namespace_of(lane.channel))
+            if lane.waiting and width is not None:
+                cargo = self._packer.take(lane, width, room, is_first=not cargos)
+                if cargo is None:
+                    break  # the batch is full
+                cargos.append(cargo)
+                lane.is_sending = True
+            elif lane.waiting:
+                lane.is_sending = True
+                self._learn(lane)
+            line.popleft()
+            lane.is_ready = False
+        return cargos
+
+    def _send(self, cargos: list[Cargo]) -> None:
         self._sending += 1
-        done = partial(self._sent, lane, parts, bucket, table)
+        done = partial(self._sent, cargos)
         try:
-            batch = self._batch(lane, bucket, table, parts)
-        except Exception as error:  # a value that no column can have: it must not end more than its channel's writes
+            batch = self._packer.lay_out(cargos)
+        except Exception as error:  # a value that no column can have
             done((), StoreError(f"a message cannot be laid out for the database: {error}"))
         else:
             self._session.send(batch, done)
 
-    def _retention(self, lane: Lane) -> int:
-        return self._settings.rules(namespace_of(lane.channel)).retention_seconds
-
-    def _take(self, lane: Lane, width: int) -> tuple[list[Part], int]:
-        """Take what goes in one batch: parts of one bucket, within the bounds. A part larger than these is split."""
-        rows_left: float = self._settings.batch_rows
-        bytes_left = self._settings.batch_bytes
-        waiting = lane.waiting
-        bucket = waiting[0].messages[0].seq // width
-        end = (bucket + 1) * width
-        taken: list[Part] = []
-        while waiting:
-            part = waiting[0]
-            messages = part.messages
-            count = 0
-            for message in messages:
-                size = len(message.body.raw) + ROW_BYTES
-                if not bucket * width <= message.seq < end or rows_left < 1 or (bytes_left < size and (taken or count)):
-                    break
-                rows_left -= 1
-                bytes_left -= size
-                count += 1
-            if count < len(messages):
-                if taken or not count:
-                    break  # it goes whole in a later batch
-                waiting.popleft()
-                rest = Part(part.write, lane, messages[count:])
-                waiting.appendleft(rest)
-                part.messages = messages[:count]
-                part.is_sent = True
-                taken.append(part)
-                break
-            waiting.popleft()
-            part.is_sent = True
-            taken.append(part)
-        return taken, bucket
-
-    def _batch(self, lane: Lane, bucket: int, table: str, parts: list[Part]) -> Any:
-        """Lay out a batch of one partition."""
-        settings = self._settings
-        retention = self._retention(lane)
-        partition = rows_of.PartitionKey(lane.channel, bucket)
-        batch = BatchStatement(BatchType.UNLOGGED)
-        batch.is_idempotent = True
-        batch.keyspace = settings.keyspace
-        batch.routing_key = partition.routing
-        add = batch._add_statement_and_params
-        ids = self._ids
-        insert, insert_key = ids[rows_of.INSERT[table]], ids[rows_of.INSERT_KEY]
-        for part in parts:
-            for message in part.messages:
-                seconds = rows_of.time_left(retention, message.at) if retention else 0
-                add(True, insert, rows_of.message_values(partition, message, seconds))
-                if message.revised_at is not None:
-                    revision = rows_of.revise_values(partition, message, message.revised_at, seconds)
-                    add(True, ids[rows_of.REVISE[table]], revision)
-                add(True, insert_key, rows_of.key_values(partition, message, table, settings.dedupe_seconds))
-        seconds_to_note = self._buckets.seconds_to_note(lane.channel, bucket, table, retention)
-        if seconds_to_note is not None:
-            self._buckets.forget(lane.channel, bucket, table)
-            add(True, ids[rows_of.NOTE_BUCKET[table]], rows_of.bucket_values(partition, seconds_to_note))
-        return batch
-
-    def _sent(
-        self, lane: Lane, parts: list[Part], bucket: int, table: str, _: Sequence[Row], error: StoreError | None
-    ) -> None:
+    def _sent(self, cargos: list[Cargo], _: Sequence[Row], error: StoreError | None) -> None:
         """Take the database's answer to a batch."""
         self._sending -= 1
-        lane.is_sending = False
         if error is None:
             self._batches_written += 1
-            self._buckets.note(lane.channel, bucket, table)
-            self._on_stored(lane.channel, sum(len(part.messages) for part in parts))
-            self._tell(stored(parts), None)
+            for cargo in cargos:
+                lane = cargo.lane
+                lane.is_sending = False
+                self._buckets.note(lane.channel, cargo.bucket, cargo.table)
+                self._on_stored(lane.channel, cargo.rows)
+                self._tell(stored(cargo.parts), None)
+                self._go_on(lane)
+        elif len(cargos) > 1 and not isinstance(error, StoreUnavailable):
+            # One of them is refused, and must not take the others with it.
+            for cargo in cargos:
+                self._send([cargo])
         else:
-            self._fail(lane, parts, error)
-        self._go_on(lane)
+            for cargo in cargos:
+                cargo.lane.is_sending = False
+                self._fail(cargo.lane, cargo.parts, error)
+                self._go_on(cargo.lane)
 
     def _fail(self, lane: Lane, parts: Sequence[Part], error: StoreError) -> None:
         self._failures += 1
