@@ -8,7 +8,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from chatd.config import NAMESPACES, Algorithm, Config, ConfigError, Namespace, load
+from chatd.config import NAMESPACES, Algorithm, Config, ConfigError, Namespace, WebhookEndpoint, load
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"
 
@@ -292,3 +292,53 @@ def test_a_value_that_cannot_be_read_is_named(file: Path, text: str) -> None:
         load(None, {"CHATD_SERVER__HOST": text})
     if text.isascii():
         assert error_of(file, f"[server]\nhost = {text}").startswith(f"{file}: ")
+
+
+# Webhooks and hooks.
+
+ENDPOINT = """
+[webhooks.endpoints.main]
+url = "https://a.example/"
+events = ["user.offline"]
+secret_files = ["hook.secret"]
+"""
+
+
+def test_endpoints_are_tables_of_their_own(file: Path) -> None:
+    file.write_text(ENDPOINT + ENDPOINT.replace("main", "second-one"), "utf-8")
+    config = load(file, {"CHATD_WEBHOOKS__ENDPOINTS__MAIN__CONCURRENCY": "1"})
+    assert list(config.webhooks.endpoints) == ["main", "second-one"]
+    assert config.webhooks.endpoints["main"].concurrency == 1
+    assert config.webhooks.endpoints["second-one"] == WebhookEndpoint(
+        url="https://a.example/", events=("user.offline",), secret_files=("hook.secret",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "begins"),
+    [
+        (
+            ("user.offline", "user.gone"),
+            "webhooks.endpoints.main.events[0]: 'user.gone' is none of session.connected, ",
+        ),
+        (("url", "adress"), "webhooks.endpoints.main.adress: unknown key"),
+        (("https://a.example/", "ftp://a.example/"), "webhooks.endpoints.main.url: is no http"),
+        (('secret_files = ["hook.secret"]', ""), "webhooks.endpoints.main: give secret_files or secret_variables"),
+        (
+            ("events =", 'namespaces = ["nope"]\nevents ='),
+            "webhooks.endpoints.main.namespaces: there is no namespace nope",
+        ),
+        (("events =", "concurrency = 65\nevents ="), "webhooks.endpoints.main.concurrency: "),
+        ((".main]", ".Main]"), "webhooks.endpoints.Main: a name is a-z"),
+        (("[webhooks.endpoints.main]", "[webhooks]\nendpoints = 1\n[dev]"), "webhooks.endpoints: expected a table"),
+        (("[webhooks.endpoints.main]", "[webhooks.endpoints]\nmain = 1\n[dev]"), "webhooks.endpoints.main: expected"),
+    ],
+)
+def test_what_is_wrong_with_an_endpoint_is_told_with_its_name(file: Path, change: tuple[str, str], begins: str) -> None:
+    assert error_of(file, ENDPOINT.replace(*change)).startswith(begins)
+
+
+def test_a_hook_that_is_used_needs_a_url_that_is_one_and_a_secret(file: Path) -> None:
+    assert error_of(file, '[hooks.send]\nurl = "x"').startswith("hooks.send.url: ")
+    message = error_of(file, '[hooks.send]\nurl = "https://a.example/"')
+    assert message == "hooks.send: give secret_files or secret_variables, requests are signed"
