@@ -5,9 +5,10 @@ being filled carries a mark (a `meta` value) that says from where and how far; w
 Loading is harmless to repeat, so the mark may lag behind what is loaded, never the other way round.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
+import trio
 
 from storage import COPIED_AT, Store, StoreError
 from storage.archive import ArchiveDamaged, ArchiveError, Begin, End, FrameReader, Rows
@@ -19,7 +20,12 @@ from storage.moving import Page, Source, Table, Target
 MARK = "being_filled"
 """The `meta` value of a store that is being filled."""
 
-PAGE_RECORDS = 1000  # read, written and kept in memory at once: with the largest messages some 64 MiB
+PAGE_RECORDS = 1000  # read and encoded at once: with the largest messages some 64 MiB
+
+# Pages of messages that are loaded at the same time, and bytes of them behind which no more are added. Cassandra writes
+# what belongs to one channel in order, one batch after the other; eight pages have enough channels to keep it busy.
+PAGES_AT_ONCE = 8
+BYTES_AT_ONCE = 16 * 1024 * 1024
 
 Progress = Callable[[Table, int], None]
 """Is told how many more records of a table are done."""
@@ -105,6 +111,7 @@ async def load(reader: FrameReader, target: Target, progress: Progress) -> End:
     begin = next(frames)
     assert isinstance(begin, Begin)
     mark = await _begin(target, f"the archive {begin.archive}")
+    filler = _Filler(target, progress)
     checksum = Checksum()
     steps = 0
     for frame in frames:
@@ -114,11 +121,13 @@ async def load(reader: FrameReader, target: Target, progress: Progress) -> End:
                 checksum.add(frame.table, raws)
                 steps += 1
                 if steps > mark.steps:
-                    await target.load(frame.table, _decode(frame.table, raws))
-                    await _keep(target, Mark(mark.origin, steps))
-                progress(frame.table, len(raws))
+                    size = len(memoryview(frame.records))
+                    await filler.add(frame.table, _decode(frame.table, raws), size, Mark(mark.origin, steps))
+                else:
+                    progress(frame.table, len(raws))
             case End():
                 _compare(frame, checksum)
+                await filler.flush()
                 await _end(target, frame.at)
                 return frame
     raise AssertionError("frames end with an End or an error")
@@ -131,16 +140,18 @@ async def copy(source: Source, target: Target, origin: str, now: Callable[[], in
         StoreInUse: There is something else in the store to be filled.
     """
     mark = await _begin(target, origin)
+    filler = _Filler(target, progress)
     checksum = Checksum(mark.tallies)
     steps = mark.steps
     walk = _Walk(source, mark.table, mark.next)
     while (step := await walk.next()) is not None:
         table, page = step
-        checksum.add(table, encode_records(table, page.records))
-        await target.load(table, page.records)
+        encoded = encode_records(table, page.records)
+        checksum.add(table, encoded)
         steps += 1
-        await _keep(target, Mark(origin, steps, table, page.next, checksum.tallies))
-        progress(table, len(page.records))
+        mark = Mark(origin, steps, table, page.next, checksum.tallies)
+        await filler.add(table, page.records, sum(map(len, encoded)), mark)
+    await filler.flush()
     await _end(target, now())
     return checksum
 
@@ -165,6 +176,50 @@ class _Walk:
         if page.next is not None:
             self._places.append((table, page.next))
         return table, page
+
+
+class _Filler:
+    """Loads some pages at the same time, and marks the last of them when all are kept."""
+
+    def __init__(self, target: Target, progress: Progress) -> None:
+        self._target = target
+        self._progress = progress
+        self._pages: list[tuple[Table, Sequence[msgspec.Struct]]] = []
+        self._bytes = 0
+        self._mark = Mark("")
+
+    async def add(self, table: Table, records: Sequence[msgspec.Struct], size: int, mark: Mark) -> None:
+        """Take a page that has so many bytes; `mark` is right when it and all before it are loaded."""
+        self._pages.append((table, records))
+        self._bytes += size
+        self._mark = mark
+        if len(self._pages) == PAGES_AT_ONCE or self._bytes >= BYTES_AT_ONCE:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Load what was taken."""
+        pages, self._pages, self._bytes = self._pages, [], 0
+        if not pages:
+            return
+        errors: list[Exception] = []
+
+        async def load_one(table: Table, records: Sequence[msgspec.Struct]) -> None:
+            try:
+                await self._target.load(table, records)
+            except Exception as error:  # raised below, alone: a nursery would make a group of it
+                errors.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for table, records in pages:
+                if table is Table.MESSAGES:
+                    nursery.start_soon(load_one, table, records)
+                else:  # two pages may have members of one channel
+                    await load_one(table, records)
+        if errors:
+            raise errors[0]
+        await _keep(self._target, self._mark)
+        for table, records in pages:
+            self._progress(table, len(records))
 
 
 async def _begin(target: Target, origin: str) -> Mark:
