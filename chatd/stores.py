@@ -11,7 +11,6 @@ from chatd.cassandra import NamespaceRules, cassandra_settings
 from chatd.config import Config, ConfigError
 from chatd.master_keys import open_ring
 from storage.archive import Bodies
-from storage.cassandra import CassandraStore, open_cassandra
 from storage.jobs import JobQueue
 from storage.moving import Source, Target
 from storage.sealed import SealedStore, opened_source, seal
@@ -43,7 +42,7 @@ class BesideCluster:
     """The jobs of this node or of all, and the small values of the store."""
 
     jobs: JobQueue
-    _values: CassandraStore | Beside
+    _values: Target | Beside
 
     async def get_meta(self, name: str) -> str | None:
         """Return a small named value."""
@@ -62,14 +61,14 @@ async def open_store(config: Config) -> AsyncIterator[OpenedStore]:
 
     Raises:
         StoreError: It cannot be opened, it is half filled, or a key that it needs is missing.
-        ConfigError: A master key that the configuration names cannot be had.
+        ConfigError: A master key that the configuration names cannot be had, or the packages for Cassandra are missing.
     """
     ring = open_ring(config.store.encryption, os.environ)
     if config.store.kind == "cassandra":
         rules = NamespaceRules(config)
         async with (
             open_sqlite(_jobs_path(config), _sqlite(config)) as beside,
-            open_cassandra(cassandra_settings(config, rules)) as cluster,
+            _open_cluster(config, rules, waits=True, migrates=True) as cluster,
         ):
             await check_not_being_filled(cluster)
             yield OpenedStore(await seal(cluster, ring, _now), beside.jobs, rules.replace)
@@ -135,7 +134,7 @@ async def open_beside(config: Config) -> AsyncIterator[Beside | BesideCluster]:
     """
     is_cluster = config.store.kind == "cassandra"
     async with AsyncExitStack() as stack:
-        values: CassandraStore | Beside
+        values: Target | Beside
         if is_cluster:
             values = await stack.enter_async_context(_open_cluster(config, migrates=False))
         else:
@@ -166,10 +165,16 @@ async def _open_redis_jobs(config: Config) -> AsyncIterator[JobQueue]:
 
 
 @asynccontextmanager
-async def _open_cluster(config: Config, *, migrates: bool) -> AsyncIterator[CassandraStore]:
-    """Open the Cassandra store for somebody at a terminal, who does not wait for a cluster that is down."""
-    settings = cassandra_settings(config, NamespaceRules(config))
-    async with open_cassandra(settings, waits=False, migrates=migrates) as cluster:
+async def _open_cluster(
+    config: Config, rules: NamespaceRules | None = None, *, waits: bool = False, migrates: bool
+) -> AsyncIterator[Target]:
+    """Open the Cassandra store; somebody at a terminal does not wait for a cluster that is down."""
+    try:
+        from storage.cassandra import open_cassandra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"store.kind: {error.name} is missing: pip install 'chatd[cassandra]'") from error
+    settings = cassandra_settings(config, rules or NamespaceRules(config))
+    async with open_cassandra(settings, waits=waits, migrates=migrates) as cluster:
         yield cluster
 
 

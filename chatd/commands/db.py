@@ -27,15 +27,22 @@ _SHOWN_HOLES = 20
 
 @click.group()
 def db() -> None:
-    """Look after the database of one node (SQLite).
+    """Look after the database: SQLite's file, or the keyspace in Cassandra, whichever the configuration names.
 
-    The file is `store.path` in the folder `server.var` of the configuration. All but `migrate` may be used while chatd
-    serves.
+    The file is `store.path` in the folder `server.var`. All but `migrate` may be used while chatd serves from a file, and
+    `migrate` too while nodes serve from Cassandra. `check` and `backup` are for a file; Cassandra has its own.
     """
 
 
 def _database(config: Config) -> Path:
     return Path(config.server.var) / config.store.path
+
+
+def _file(config: Config) -> Path:
+    """Return the database file, for what is done with files only."""
+    if _is_cluster(config):
+        raise StoreError("store.kind is cassandra: use `nodetool`, or `chatd db export` and `chatd db checksum`")
+    return _database(config)
 
 
 @contextmanager
@@ -62,17 +69,40 @@ def migrate_command(path: Path | None) -> None:
 
     `chatd serve` does the same when it starts. Make a backup before you change to a newer chatd: there is no way back.
     """
-    database = _database(config_or_exit(path))
+    config = config_or_exit(path)
     with _failures_in_one_line():
-        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = _migrate(database)
+        made = _migrate_cluster(config) if _is_cluster(config) else _migrate(_database(config))
     for migration in made:
         click.echo(f"applied {migration.number:04}_{migration.name}")
     if not made:
         click.echo("the database has this chatd's schema already")
 
 
+def _is_cluster(config: Config) -> bool:
+    return config.store.kind == "cassandra"
+
+
+def _migrate_cluster(config: Config) -> list[Migration]:
+    # Only here: the driver is an extra.
+    from chatd.commands.cluster_db import migrate_cluster
+
+    return migrate_cluster(config)
+
+
+def _show_cluster(config: Config) -> None:
+    from chatd.commands.cluster_db import cluster_status
+
+    with _failures_in_one_line():
+        _show(cluster_status(config))
+
+
+def _show(rows: dict[str, str]) -> None:
+    for name, value in rows.items():
+        click.echo(f"{name + ':':<18}{value}")
+
+
 def _migrate(database: Path) -> list[Migration]:
+    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with FileLock(database):
         create_file(database)
         with closing(connect_writer(database)) as connection:
@@ -82,8 +112,12 @@ def _migrate(database: Path) -> list[Migration]:
 @db.command()
 @config_option
 def status(path: Path | None) -> None:
-    """Show the file, its schema version and how much is in it."""
-    database = _database(config_or_exit(path))
+    """Show where the database is, its schema version and, of a file, how much is in it."""
+    config = config_or_exit(path)
+    if _is_cluster(config):
+        _show_cluster(config)
+        return
+    database = _database(config)
     with _failures_in_one_line(), _reading(database) as connection:
         waiting = pending(connection, shipped())
         rows = {
@@ -101,8 +135,7 @@ def status(path: Path | None) -> None:
                 "users": f"{contents.users:,}",
                 "devices": f"{contents.devices:,}",
             }
-    for name, value in rows.items():
-        click.echo(f"{name + ':':<18}{value}")
+    _show(rows)
 
 
 def _bytes(path: Path) -> int:
@@ -117,7 +150,7 @@ def check(path: Path | None) -> None:
     Reads everything, which takes a while on a large file. Exit code 0 if all is good, else 1 and a line for each fault.
     """
     config = config_or_exit(path)
-    with _failures_in_one_line(), _reading(_database(config)) as connection:
+    with _failures_in_one_line(), _reading(_file(config)) as connection:
         if pending(connection, shipped()):
             raise StoreError("the database has an older schema: run `chatd db migrate` first")
         found = sqlite_inspection.faults(connection)
@@ -140,8 +173,9 @@ def backup_command(target: Path, path: Path | None) -> None:
 
     TARGET is the state of one moment, and appears only when it is whole. docs/howto/backup.md says how to restore it.
     """
-    database = _database(config_or_exit(path))
-    with _failures_in_one_line(), _reading(database) as connection, _progress() as progress:
+    config = config_or_exit(path)
+    database = _database(config)
+    with _failures_in_one_line(), _reading(_file(config)) as connection, _progress() as progress:
         backup(connection, target, progress)
     click.echo(f"{target}: {_bytes(target):,} bytes")
 
