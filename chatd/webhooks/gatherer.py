@@ -23,6 +23,8 @@ from chatd.webhooks.routes import Route, Routes
 from storage import StoreBusy, StoreError
 from storage.jobs import JobQueue, NewJob
 
+# Events that are written out before other tasks get their turn: about five milliseconds.
+_SLICE = 1000
 # Pause after the queue refused: it is full or away, which no hurry changes.
 _REFUSED_SECONDS = 1.0
 # On the way out the queue gets this long to take the last events.
@@ -66,6 +68,7 @@ class Gatherer:
         self._turn = trio.Lock()  # puts are made one after the other
         # What a put was begun with: it is repeated as it is, with the same ids, until the queue has it.
         self._packed: list[tuple[int, NewJob]] = []  # each with how many events it has
+        self._packed_events = 0
         self._fails = False
         self.queued = 0
         self.dropped: defaultdict[str, int] = defaultdict(int)
@@ -73,7 +76,7 @@ class Gatherer:
     @property
     def waiting(self) -> int:
         """How many events are not in the queue yet."""
-        return len(self._events) + sum(count for count, _ in self._packed)
+        return len(self._events) + self._packed_events
 
     def tell(self, event: Happened, size: int = 0) -> None:
         """Take an event; never waits, never raises. Dropped if too many wait already.
@@ -110,19 +113,23 @@ class Gatherer:
         async with self._turn:
             while self._packed or self._take():
                 await self._put()
-                self._packed = []
+                self._packed, self._packed_events = [], 0
                 self._on_put()
                 if self.along is not None:
                     await self.along.kept()
 
     def _take(self) -> bool:
-        """Turn what was told into jobs; tell whether there are any."""
+        """Turn what was told, or a slice of it, into jobs; tell whether there are any."""
         self._something = trio.Event()
-        events, self._events = self._events, []
-        extra = self.along.take() if self.along is not None else []
-        self._bytes = 0
+        events, self._events = self._events[:_SLICE], self._events[_SLICE:]
+        extra: list[NewJob] = []
+        if not self._events:
+            # With the last slice: a crash before it tells what was in the others again, with the same ids.
+            self._bytes = 0
+            extra = self.along.take() if self.along is not None else []
         self._packed = [*self._pack(events), *((0, job) for job in extra)]
-        return bool(self._packed)
+        self._packed_events = len(events)
+        return bool(self._packed or self._events)
 
     async def _put(self) -> None:
         """Return when the queue has taken what is packed, however long the store is away."""
@@ -141,6 +148,9 @@ class Gatherer:
             return
 
     async def _put_once(self) -> None:
+        if not self._packed:  # of a whole slice nothing was wanted
+            await trio.lowlevel.checkpoint()
+            return
         now = int(self._clock() * 1000)
         try:
             await self._jobs.put([job for _, job in self._packed], now=now)

@@ -221,3 +221,25 @@ async def test_any_subject_has_a_lane(autojump_clock: MockClock, subject: str) -
     bed.gatherer.tell(happened("one", subject))
     await bed.gatherer.flush()
     assert await bed.queued() == [["one"]]
+
+
+async def test_very_many_events_are_written_in_slices_and_none_is_lost(autojump_clock: MockClock) -> None:
+    bed = Bed(MemoryJobs(), a=endpoint(batch_events=1000))
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    names = [str(number) for number in range(5500)]
+    for name in names:
+        bed.gatherer.tell(happened(name))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        await bed.gatherer.flush()
+        nursery.cancel_scope.cancel()
+    assert await bed.all_queued() == names
+    assert turns >= 6
+    assert bed.gatherer.waiting == 0
