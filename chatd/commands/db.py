@@ -29,8 +29,8 @@ _SHOWN_HOLES = 20
 def db() -> None:
     """Look after the database: SQLite's file, or the keyspace in Cassandra, whichever the configuration names.
 
-    The file is `store.path` in the folder `server.var`. All but `migrate` may be used while chatd serves from a file, and
-    `migrate` too while nodes serve from Cassandra. `check` and `backup` are for a file; Cassandra has its own.
+    The file is `store.path` in the folder `server.var`. While chatd serves from it all but `migrate` may be used, and
+    all while nodes serve from Cassandra. `check` and `backup` are for a file; Cassandra has its own.
     """
 
 
@@ -174,7 +174,6 @@ def backup_command(target: Path, path: Path | None) -> None:
     TARGET is the state of one moment, and appears only when it is whole. docs/howto/backup.md says how to restore it.
     """
     config = config_or_exit(path)
-    database = _database(config)
     with _failures_in_one_line(), _reading(_file(config)) as connection, _progress() as progress:
         backup(connection, target, progress)
     click.echo(f"{target}: {_bytes(target):,} bytes")
