@@ -20,6 +20,9 @@ from storage.moving import Page, Source, Table, Target
 MARK = "being_filled"
 """The `meta` value of a store that is being filled."""
 
+FILLED_FROM = "filled_from"
+"""The `meta` value of a store that was filled, and from where: who was interrupted right behind the end is told so."""
+
 PAGE_RECORDS = 1000  # read and encoded at once: with the largest messages some 64 MiB
 
 # Pages of messages that are loaded at the same time, and bytes of them behind which no more are added. Cassandra writes
@@ -128,7 +131,7 @@ async def load(reader: FrameReader, target: Target, progress: Progress) -> End:
             case End():
                 _compare(frame, checksum)
                 await filler.flush()
-                await _end(target, frame.at)
+                await _end(target, mark.origin, frame.at)
                 return frame
     raise AssertionError("frames end with an End or an error")
 
@@ -152,7 +155,7 @@ async def copy(source: Source, target: Target, origin: str, now: Callable[[], in
         mark = Mark(origin, steps, table, page.next, checksum.tallies)
         await filler.add(table, page.records, sum(map(len, encoded)), mark)
     await filler.flush()
-    await _end(target, now())
+    await _end(target, origin, now())
     return checksum
 
 
@@ -233,7 +236,9 @@ async def _begin(target: Target, origin: str) -> Mark:
     for table in Table:
         # Data keys may be there: a node makes one when it starts, and those that come have other names.
         if table is not Table.DATA_KEYS and not await _is_empty(target, table):
-            raise StoreInUse(f"the store has {table} already: only an empty one can be filled")
+            before = await target.get_meta(FILLED_FROM)
+            wholly = f" (it was filled from {before}, wholly)" if before else ""
+            raise StoreInUse(f"the store has {table} already{wholly}: only an empty one can be filled")
     mark = Mark(origin)
     await _keep(target, mark)
     return mark
@@ -250,9 +255,10 @@ async def _keep(target: Target, mark: Mark) -> None:
     await target.put_meta(MARK, msgspec.json.encode(mark).decode())
 
 
-async def _end(target: Target, at: int) -> None:
+async def _end(target: Target, origin: str, at: int) -> None:
     """Say when the copy was made: seqs that were given after it, in the old store, must not be given again."""
     await target.put_meta(COPIED_AT, str(at))
+    await target.put_meta(FILLED_FROM, origin)
     await target.put_meta(MARK, None)
 
 

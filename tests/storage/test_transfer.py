@@ -147,6 +147,10 @@ async def test_a_filled_store_says_when_it_was_copied(full: SqliteStore, empty: 
     assert await empty.get_meta(COPIED_AT) == "777"
     assert await empty.get_meta(MARK) is None
     await check_not_being_filled(empty)
+    with pytest.raises(
+        StoreInUse, match=r"has \w+ already \(it was filled from the archive some id, wholly\): only an empty"
+    ):
+        await load_from(tmp_path / "archive", empty)
 
 
 @pytest.mark.parametrize("calls", range(0, 14, 3))
