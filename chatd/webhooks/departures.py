@@ -197,6 +197,16 @@ class Departures:
         return int(self._clock() * 1000)
 
 
+async def forget_stays(jobs: JobQueue) -> None:
+    """Remove the notes of an earlier process that told of departures: nobody wants them any more.
+
+    Were they kept until somebody does again, users who left in between would be told about then.
+    """
+    for queue in (PRESENT_QUEUE, TOLD_QUEUE):
+        while page := await jobs.pending(queue, limit=_PAGE):
+            await jobs.cancel(queue, [job.key for job in page])
+
+
 class SharedDepartures:
     """Tells of departures that presence has found, for nodes that share it: it finds each of them once."""
 

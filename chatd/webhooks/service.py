@@ -19,7 +19,7 @@ from chatd.outbound.client import Client
 from chatd.presence import Tracker
 from chatd.settings import Settings
 from chatd.webhooks.courier import Courier, Meta
-from chatd.webhooks.departures import Departing, Departures, LastSeen, SharedDepartures
+from chatd.webhooks.departures import Departing, Departures, LastSeen, SharedDepartures, forget_stays
 from chatd.webhooks.gatherer import Gatherer
 from chatd.webhooks.observer import WebhookObserver
 from chatd.webhooks.operations import WebhookOperations
@@ -60,6 +60,7 @@ class Webhooks:
         """
         self._config = config
         self._jobs = jobs
+        self._is_alone = seen is not None
         self._environment = environment
         self._latency = Latency()
         self._counts: dict[str, JobCounts] = {}
@@ -115,6 +116,8 @@ class Webhooks:
         """Read what the last process left; before the first session."""
         if self._departures is not None:
             await self._departures.start()
+        elif self._is_alone:
+            await forget_stays(self._jobs)
 
     async def run(self) -> None:
         """Gather and deliver, until cancelled. What is in the queue stays there."""

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from chatd.config import WebhookEndpoint, Webhooks
-from chatd.webhooks.departures import PRESENT_QUEUE, TOLD_QUEUE, Departures, SharedDepartures
+from chatd.webhooks.departures import PRESENT_QUEUE, TOLD_QUEUE, Departures, SharedDepartures, forget_stays
 from chatd.webhooks.gatherer import Gatherer
 from chatd.webhooks.routes import Routes
 from protocol.codes import CloseCode
@@ -212,3 +212,13 @@ async def test_nodes_that_share_presence_tell_what_it_finds(autojump_clock: Mock
         ("alice", "s", "normal"),
         ("bob", "", "lost"),
     ]
+
+
+async def test_a_node_that_tells_no_departures_forgets_the_notes(autojump_clock: MockClock) -> None:
+    jobs = MemoryJobs()
+    first = Process(jobs)
+    for number in range(1500):
+        first.departures.session_opened(UserId(f"user{number}"))
+    await first.flush()
+    await forget_stays(jobs)
+    assert await first.notes() == (0, 0)
