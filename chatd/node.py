@@ -83,7 +83,7 @@ class Node:
 
 
 def build_node(
-    config: Config, secret: bytes, store: Store, jobs: JobQueue, clock: Callable[[], float] = time.time
+    config: Config, secret: bytes, store: Store, jobs: JobQueue | None, clock: Callable[[], float] = time.time
 ) -> Node:
     """Make a node; nothing runs yet.
 
@@ -102,6 +102,7 @@ def build_node(
     if cluster is not None:
         settings.on_replaced.append(cluster.reload)
         jobs = cluster.jobs  # those of all nodes, which any of them can do
+    assert jobs is not None, "a node alone has jobs of its own"
     tracker: Tracker = (
         cluster.presence
         if cluster is not None

@@ -29,10 +29,10 @@ def _ignore(_: Config) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OpenedStore:
-    """A store, and the queue of jobs that it has."""
+    """A store, and the queue of jobs of this process; None where jobs are in Redis, which all nodes share."""
 
     store: SealedStore
-    jobs: JobQueue
+    jobs: JobQueue | None
     replace: Callable[[Config], None] = _ignore
     """Takes another configuration that is in force."""
 
@@ -57,7 +57,8 @@ class BesideCluster:
 async def open_store(config: Config) -> AsyncIterator[OpenedStore]:
     """Open the store to serve from it; a SQLite file is then this process's alone.
 
-    Waits for a Cassandra cluster that does not answer. Beside it, jobs are in a SQLite file of this node.
+    Waits for a Cassandra cluster that does not answer. Beside it, jobs are in a SQLite file of this node, unless there
+    are others: then they are in Redis.
 
     Raises:
         StoreError: It cannot be opened, it is half filled, or a key that it needs is missing.
@@ -66,12 +67,13 @@ async def open_store(config: Config) -> AsyncIterator[OpenedStore]:
     ring = open_ring(config.store.encryption, os.environ)
     if config.store.kind == "cassandra":
         rules = NamespaceRules(config)
-        async with (
-            open_sqlite(_jobs_path(config), _sqlite(config)) as beside,
-            _open_cluster(config, rules, waits=True, migrates=True) as cluster,
-        ):
+        async with AsyncExitStack() as stack:
+            jobs: JobQueue | None = None
+            if config.broker.kind != "redis":
+                jobs = (await stack.enter_async_context(open_sqlite(_jobs_path(config), _sqlite(config)))).jobs
+            cluster = await stack.enter_async_context(_open_cluster(config, rules, waits=True, migrates=True))
             await check_not_being_filled(cluster)
-            yield OpenedStore(await seal(cluster, ring, _now), beside.jobs, rules.replace)
+            yield OpenedStore(await seal(cluster, ring, _now), jobs, rules.replace)
         return
     async with open_sqlite(_path(config), _sqlite(config)) as opened:
         await check_not_being_filled(opened)

@@ -1,8 +1,8 @@
 """One place for a worker: the sockets that wait for it, its process, and how often it failed.
 
-The sockets belong to the supervisor. While a worker is started again after a crash, the kernel keeps new connections
-for the next one: nobody is refused. While one leaves, or the pause before the next start is long, they are closed, and
-connections go to the other workers.
+The sockets belong to the supervisor. While a worker is started again or replaced, the kernel keeps new connections for
+the next one: nobody is refused. Only when the pause before the next start is long they are closed, and connections go
+to the other workers.
 """
 
 import os

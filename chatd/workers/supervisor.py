@@ -1,8 +1,8 @@
 """Keeps so many workers running, behind one port.
 
 Signals: SIGTERM and Ctrl-C let all workers leave, and a second one ends them at once. SIGHUP replaces them one by one:
-each is drained, its clients come to the others, and its successor serves before the next one leaves. Successors have
-the configuration and the program that are there then; a configuration that cannot be used replaces nobody.
+the successor serves before the old one is told to leave, with the configuration and the program that are there then.
+A configuration that cannot be used replaces nobody.
 """
 
 import signal
@@ -25,15 +25,6 @@ _SPARE_SECONDS = 10.0
 _NAME_LENGTH = 28  # of the 32 that a node's name may have; the rest is for the worker's number
 
 _log = structlog.get_logger("workers")
-
-
-def _variables(config: Config, name: str, number: int) -> dict[str, str]:
-    """Return what of the configuration is another for each worker: its name, and the file of its jobs."""
-    jobs = Path(config.jobs.path)
-    return {
-        "CHATD_CLUSTER__NODE": f"{name}-{number}",
-        "CHATD_JOBS__PATH": str(jobs.with_name(f"{jobs.stem}-{number}{jobs.suffix}")),
-    }
 
 
 class WorkerFailed(Exception):
@@ -65,7 +56,8 @@ class Supervisor:
         self._port: int | None = None
         name = Incarnation(config.cluster.node).name[:_NAME_LENGTH]
         self.slots = [
-            Slot(number, _variables(config, name, number), path, self._open_port) for number in range(1, workers + 1)
+            Slot(number, {"CHATD_CLUSTER__NODE": f"{name}-{number}"}, path, self._open_port)
+            for number in range(1, workers + 1)
         ]
         self._running: set[Worker] = set()  # those who serve, and those who leave
         self._nursery: trio.Nursery | None = None
@@ -175,25 +167,29 @@ class Supervisor:
                 _log.info("workers replaced", pids=self._pids())
 
     async def _replace(self, slot: Slot) -> bool:
-        """Let a worker leave, and wait until its successor serves; tell whether it does."""
-        before, slot.worker = slot.worker, None
+        """Let a successor serve, then let the worker leave; tell whether the successor does.
+
+        Both have the same sockets, so whoever comes meanwhile is taken by one or the other.
+        """
+        before = slot.worker
         if before is None:
             return True  # it is started anew anyway
-        slot.close()
-        before.tell(signal.SIGTERM)
-        await self._wait_ended(before)
+        try:
+            successor = self._start(slot)
+        except OSError as error:
+            _log.error("workers not replaced", worker=slot.number, error=str(error))
+            return False
+        serves = await ready_or_ended(successor, START_SECONDS)
         if self._is_leaving:
             return False
-        try:
-            successor = slot.worker = self._start(slot)
-        except OSError as error:
-            self._not_started(slot, error)
+        if not serves:
+            successor.tell(signal.SIGKILL)
+            _log.error("workers not replaced", worker=slot.number, error="the successor does not serve")
             return False
-        if await ready_or_ended(successor, START_SECONDS):
-            return True
-        successor.tell(signal.SIGKILL)
-        _log.error("workers not replaced", worker=slot.number, error="the successor does not serve")
-        return False
+        slot.worker = successor
+        before.tell(signal.SIGTERM)
+        await self._wait_ended(before)
+        return True
 
     async def _wait_ended(self, worker: Worker) -> None:
         with trio.move_on_after(self._config.server.shutdown_seconds + _SPARE_SECONDS):
