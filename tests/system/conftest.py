@@ -15,11 +15,13 @@ def start_node(tmp_path: Path) -> Iterator[StartNode]:
     """Return a function that starts a node with settings (keys such as `limits.head_seconds`) and a config.toml."""
     nodes: list[NodeProcess] = []
 
-    def new(settings: dict[str, object] | None = None, config: str = "", *, start: bool = True) -> NodeProcess:
+    def new(
+        settings: dict[str, object] | None = None, config: str = "", *arguments: str, start: bool = True
+    ) -> NodeProcess:
         directory = tmp_path / f"node{len(nodes)}"
         directory.mkdir()
         (directory / "config.toml").write_text(config)
-        node = NodeProcess(directory, settings)
+        node = NodeProcess(directory, settings, arguments)
         nodes.append(node)
         return node.start() if start else node
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -57,8 +57,9 @@ def environment(settings: Settings) -> dict[str, str]:
 class NodeProcess:
     """Starts and ends one node; its data and its log stay in `directory`, where a config.toml counts."""
 
-    def __init__(self, directory: Path, settings: Settings | None = None) -> None:
+    def __init__(self, directory: Path, settings: Settings | None = None, arguments: Sequence[str] = ()) -> None:
         self.directory = directory
+        self._arguments = arguments  # of `chatd serve`
         self.settings = settings or {}
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
@@ -84,7 +85,7 @@ class NodeProcess:
         settings = {"server.port": self.port, "server.var": self.directory / "var"} | self.settings
         with (self.directory / "log").open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "chatd", "serve"],
+                [sys.executable, "-m", "chatd", "serve", *self._arguments],
                 cwd=self.directory,
                 env=environment(settings),
                 stdout=subprocess.PIPE,
