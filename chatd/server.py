@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from chatd.redis import RedisError
 from chatd.retention import retention_loop
 from chatd.secret import load_or_create
 from chatd.stores import open_store
+from chatd.waiting_room import waiting_room
 from chatd.workers.gathering import Gathering
 from storage import StoreError
 
@@ -47,13 +49,19 @@ async def serve(
     _make_folder(var)
     secret = load_or_create(var / "secret")
     failure: Exception | None = None  # a nursery would wrap it in a group
-    async with open_store(config) as opened:
+    async with AsyncExitStack() as stack:
+        if config.store.kind == "cassandra":
+            async with waiting_room(config, descriptors) as listening:
+                opened = await stack.enter_async_context(open_store(config))
+        else:
+            listening = list(descriptors or ())
+            opened = await stack.enter_async_context(open_store(config))
         node = build_node(config, secret, opened.store, opened.jobs)
         node.settings.on_replaced += [lambda new: logs.configure(new.log), opened.replace]
         async with trio.open_nursery() as services:
             try:
                 await _prepare(node, services)
-                addresses = node.listener.bind(descriptors or ())
+                addresses = node.listener.bind(listening)
             except (ConfigError, StoreError, RedisError, OSError) as error:
                 failure = error
             else:

@@ -1,6 +1,7 @@
 """Opens and closes the driver's connection to a Cassandra cluster. All of it blocks: call it off the trio thread."""
 
 import contextlib
+import logging
 import re
 import ssl
 from typing import Any
@@ -37,6 +38,19 @@ _SPECULATIVE_ATTEMPTS = 1
 _KEYSPACE = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
 
+class _OneLine(logging.Filter):
+    """Keeps the driver's warnings to a line each, and leaves out what the store says itself."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is to be logged."""
+        record.exc_info = None
+        return not record.getMessage().lower().startswith(("[control connection] error", "control connection failed"))
+
+
+_one_line = _OneLine()  # adding it twice is adding it once
+_LOGGERS = ("cassandra.cluster", "cassandra.connection", "cassandra.pool", "cassandra.io.libevreactor")
+
+
 class IdempotentRetry(RetryPolicy):  # type: ignore[misc]  # the driver has no types
     """Asks another node when one fails to answer: everything that is asked with this policy may be done twice."""
 
@@ -67,6 +81,8 @@ def connect(settings: CassandraSettings) -> tuple[Cluster, DriverSession]:
     """
     if not _KEYSPACE.fullmatch(settings.keyspace):
         raise StoreError(f"{settings.keyspace!r} cannot be a keyspace: a-z, then up to 47 of a-z 0-9 _")
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_one_line)
     cluster = Cluster(
         list(settings.contact_points),
         port=settings.port,
