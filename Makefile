@@ -3,13 +3,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run check test fast format clean cassandra
+.PHONY: help run check test fast format clean cassandra cluster
 
 help:
 	@echo "make run      start chatd with config.toml and its page on http://127.0.0.1:8000"
 	@echo "make check    format, lint, types and fast tests: the one command while working"
 	@echo "make test     every test, with a real browser and Redis (installed by apt where missing, if you are root)"
 	@echo "make cassandra  start one node of Cassandra on 127.0.0.1:9042, for trying (docs/howto/try-cassandra.md)"
+	@echo "make cluster  start Redis, Cassandra and three nodes behind http://127.0.0.1:8000 (docs/howto/run-a-cluster.md)"
 	@echo "make format   write the code in its one format"
 	@echo "make clean    remove the virtual environment and caches; var/ (your data) stays"
 
@@ -32,6 +33,9 @@ test: .venv/dev
 cassandra:
 	$(PYTHON) -m deploy.local.cassandra start
 
+cluster: .venv/cluster
+	$(BIN)/python -m deploy.local.cluster
+
 format: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -43,6 +47,10 @@ clean:
 .venv/run: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+.venv/cluster: .venv/run
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[redis,cassandra]"
 	touch $@
 
 .venv/dev: pyproject.toml constraints.txt
