@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.rig.redis import RedisServer
 from tests.rig.webhook_receiver import SECRET, Receiver, Reply, open_receiver
 from tests.system.conftest import StartNode
 from tests.system.process import NodeProcess, chatd
@@ -131,3 +132,35 @@ async def test_dead_letters_are_listed_and_replayed_from_the_command_line_while_
             await receiver.wait_for(lambda: len([r for r in receiver.requests if r.id == receiver.requests[0].id]) == 2)
             assert "1 chatd: there is no endpoint 'other'" in await command("dead", "other")
             assert (await command("replay", "main")).startswith("2 ")
+
+
+async def test_nodes_that_share_redis_tell_a_departure_once_also_of_a_node_that_was_killed(
+    start_node: StartNode, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with open_receiver() as receiver:
+        config = CONFIG.format(url=receiver.url, secret=secret_file(tmp_path))
+        cluster: dict[str, object] = {
+            "broker.kind": "redis",
+            "redis.servers": [redis_server.address],
+            "cluster.heartbeat_seconds": 0.2,
+            "cluster.lease_seconds": 1.0,
+        }
+        nodes: list[NodeProcess] = []
+        for name in ("stays", "dies"):
+            node = start_node(cluster | {"cluster.node": name}, config, start=False)
+            await trio.to_thread.run_sync(node.start)
+            nodes.append(node)
+        stays, dies = nodes
+        async with wire(stays) as alice, wire(dies) as bob, wire(dies) as carl:
+            await alice.enter(stays.token("alice"))
+            await bob.enter(dies.token("bob"))
+            await carl.enter(dies.token("carl"))
+            await receiver.wait_for(lambda: len(receiver.of_type("session.connected")) == 3)
+            carl.reset()
+            await receiver.wait_for(lambda: len(departures(receiver)) == 1)
+            await trio.to_thread.run_sync(dies.kill)
+            await receiver.wait_for(lambda: len(departures(receiver)) == 2)
+            alice.reset()
+            await receiver.wait_for(lambda: len(departures(receiver)) == 3)
+        assert [user for user, _ in departures(receiver)] == ["carl", "bob", "alice"]
+        assert departures(receiver)[1:] == [("bob", "lost"), ("alice", "lost")]
