@@ -1,7 +1,13 @@
-"""Who belongs to which member channel: read from the store once, then kept up to date by the changes themselves."""
+"""Who belongs to which member channel: read from the store once, then kept up to date by the changes themselves.
+
+With many nodes each change is a message of the channel, and the place of the newest change is the version of the
+members. A node that has members' sessions gets the message and reads the store again. One that has none may know an old
+version: whoever asks for rights has it compared, and whoever writes says it with the message, which is refused if it is
+not the newest.
+"""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import trio
 
@@ -11,6 +17,9 @@ from storage import Store
 from storage.records import Role
 
 Roles = Mapping[UserId, Role]
+
+# A node that dies between changing the members and saying so leaves others with the old ones for this long.
+_BELIEVED_SECONDS = 60.0
 
 
 class Members:
@@ -25,6 +34,9 @@ class Members:
         self._known: OrderedDict[ChannelName, dict[UserId, Role]] = OrderedDict()
         self._loading: dict[ChannelName, trio.Event] = {}
         self._outdated: set[ChannelName] = set()  # changed while they were being read
+        self.ask_version: Callable[[ChannelName], Awaitable[str]] | None = None
+        """Returns the newest version of a channel's members; None with one node, whose memory is always the newest."""
+        self._versions: dict[ChannelName, tuple[str, float]] = {}  # of those known, and until when they are believed
 
     def __len__(self) -> int:
         return len(self._known)
@@ -34,12 +46,28 @@ class Members:
         if address.namespace.members == 1:
             return {UserId(address.rest): Role.OWNER}
         roles = self._known.get(address.name)
-        if roles is not None:
-            self._known.move_to_end(address.name)
+        if roles is None:
+            return None
+        if self.ask_version is not None and address.pair is None:
+            version = self._versions.get(address.name)
+            if version is None or version[1] < trio.current_time():
+                return None
+        self._known.move_to_end(address.name)
         return roles
 
+    def version(self, address: Address) -> str | None:
+        """Return the version of the members that are in memory; None where members never change, or are not known."""
+        if address.pair is not None or address.namespace.members == 1:
+            return None
+        version = self._versions.get(address.name)
+        return version[0] if version is not None else None
+
     async def get(self, address: Address) -> Roles:
-        """Return the members; empty when nobody made the channel."""
+        """Return the members as they are now; empty when nobody made the channel."""
+        if self.ask_version is not None and address.pair is None and address.namespace.members > 1:
+            known = self._versions.get(address.name)
+            if known is not None and await self.ask_version(address.name) != known[0]:
+                self.forget(address.name)
         while True:
             roles = self.known(address)
             if roles is not None:
@@ -64,18 +92,23 @@ class Members:
     def forget(self, channel: ChannelName) -> None:
         """Let the next one who asks read the members from the store."""
         self._known.pop(channel, None)
+        self._versions.pop(channel, None)
         if channel in self._loading:
             self._outdated.add(channel)
 
     async def _load(self, channel: ChannelName) -> None:
         done = self._loading[channel] = trio.Event()
         try:
+            version = await self.ask_version(channel) if self.ask_version is not None else ""
             # That a channel does not exist is remembered as well, so that asking for nothing costs nothing.
             roles = await self._store.members(channel)
             if channel not in self._outdated:
                 self._known[channel] = roles
+                if self.ask_version is not None:
+                    self._versions[channel] = (version, trio.current_time() + _BELIEVED_SECONDS)
                 while len(self._known) > self._size:
-                    self._known.popitem(last=False)
+                    gone, _ = self._known.popitem(last=False)
+                    self._versions.pop(gone, None)
         finally:
             self._outdated.discard(channel)
             del self._loading[channel]
