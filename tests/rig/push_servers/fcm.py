@@ -22,25 +22,25 @@ _RESERVED = re.compile(r"from|message_type|(google|gcm)")
 _PAYLOAD_BYTES = 4096
 
 
-class _Notification(msgspec.Struct, forbid_unknown_fields=True):
+class _Notification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str = ""
     body: str = ""
 
 
-class _Shown(msgspec.Struct, forbid_unknown_fields=True):
+class _Shown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tag: str = ""
     sound: str = ""
     notification_count: Annotated[int, Meta(ge=0)] = 0
 
 
-class _Android(msgspec.Struct, forbid_unknown_fields=True):
+class _Android(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     priority: Literal["NORMAL", "HIGH"] = "NORMAL"
     ttl: Annotated[str, Meta(pattern=r"^\d+(\.\d{1,9})?s$")] = "2419200s"
     collapse_key: str = ""
     notification: _Shown = _Shown()
 
 
-class Message(msgspec.Struct, forbid_unknown_fields=True):
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """FCM's message, as far as chatd may use it."""
 
     token: str
@@ -49,7 +49,7 @@ class Message(msgspec.Struct, forbid_unknown_fields=True):
     android: _Android = _Android()
 
 
-class _Send(msgspec.Struct, forbid_unknown_fields=True):
+class _Send(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: Message
     validate_only: bool = False
 
