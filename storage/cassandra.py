@@ -118,7 +118,7 @@ class CassandraStore:
     """Implements `storage.Store` and `storage.moving.Target`, which say its promises; `open_cassandra` makes it."""
 
     def __init__(self, session: Session, background: Background) -> None:
-        self._session = session
+        self.session = session
         self._background = background
         buckets = Buckets(session, session.settings.rules)
         self._trimmer = Trimmer(session, buckets)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from protocol.names import ChannelName
-from storage.cassandra_rows import EXPIRING, KEPT
+from storage.cassandra_rows import EXPIRING, KEPT, MOST_SECONDS
 from storage.cassandra_session import Session
 from storage.cassandra_settings import DAY_SECONDS, NamespaceRule
 
@@ -97,7 +97,7 @@ class Buckets:
             return None if noted is not None else 0
         if noted is not None and time.monotonic() - noted < retention_seconds / 4:
             return None
-        return retention_seconds + retention_seconds // 2 + DAY_SECONDS
+        return min(retention_seconds + retention_seconds // 2 + DAY_SECONDS, MOST_SECONDS)
 
     def note(self, channel: ChannelName, number: int, table: str) -> None:
         """Remember that the index has the bucket, if it was not known."""

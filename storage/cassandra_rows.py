@@ -41,6 +41,7 @@ WHERE channel = ? AND bucket = ? AND seq = ?
 """
 REVISE = for_both(_REVISE)
 
+MOST_SECONDS = 630_720_000  # the longest time to live that Cassandra takes: 20 years
 _LAST_TIME = 2**62  # of a cell, in microseconds
 
 _long = Struct(">q").pack
@@ -142,7 +143,8 @@ def revision(message: StoredMessage, bucket: int, at: int, seconds: int) -> tupl
 
 def time_left(retention_seconds: int, at: int) -> int:
     """Return how long a message of this time has to live: at least a second, since 0 means for ever."""
-    return max(1, math.ceil(retention_seconds - (time.time() - at / 1000)))
+    left = math.ceil(retention_seconds - (time.time() - at / 1000))
+    return max(1, min(left, retention_seconds, MOST_SECONDS))
 
 
 def sender_key(sender: str, key: str) -> str:
