@@ -7,6 +7,7 @@ from chatd.doctor import Check, Finding, ServiceCheck
 from chatd.doctor.certificate import check_certificate
 from chatd.doctor.clock import check_clock
 from chatd.doctor.disk import check_disk
+from chatd.doctor.encryption import check_encryption
 from chatd.doctor.issuer import check_issuer
 from chatd.doctor.kernel import check_backlog, check_open_files
 from chatd.doctor.port import check_port
@@ -23,7 +24,7 @@ OF_THIS_MACHINE: tuple[Check, ...] = (
     check_sqlite,
     check_certificate,
 )
-OF_SERVICES: tuple[ServiceCheck, ...] = (check_port, check_issuer, check_redis)
+OF_SERVICES: tuple[ServiceCheck, ...] = (check_port, check_issuer, check_encryption, check_redis)
 
 
 async def examine(config: Config) -> AsyncIterator[Finding]:

@@ -13,6 +13,7 @@ from chatd.server import serve
 from storage.sqlite import open_sqlite
 from storage.transfer import MARK, StoreInUse
 from tests.contracts.moving import everything, fill
+from tests.rig.cassandra import Keyspace
 
 RECORDS = sum(map(len, everything().values()))
 
@@ -131,3 +132,23 @@ def test_no_node_serves_from_a_store_that_is_half_filled(config: Path, other: Pa
     trio.run(mark)
     with pytest.raises(StoreInUse, match="being filled from the database of a friend"):
         trio.run(partial(serve, load(other, {}), Config, lambda _: None))
+
+
+@pytest.mark.system
+def test_everything_is_copied_to_cassandra_and_back(
+    config: Path, other: Path, tmp_path: Path, cassandra: Keyspace
+) -> None:
+    cluster = tmp_path / "cluster.toml"
+    cluster.write_text(
+        f"[server]\nvar = '{tmp_path / 'cluster'}'\n[store]\nkind = 'cassandra'\n[cassandra]\n"
+        f"nodes = ['{cassandra.host}']\nport = {cassandra.port}\nkeyspace = '{cassandra.name}'\n"
+        "replication_factor = 1\n"
+    )
+    run(cluster, "migrate")
+    checksum = last_line(run(config, "checksum"))
+    for step in (["copy", "--to", str(cluster)], ["checksum"]):
+        shown = run(config if step[0] == "copy" else cluster, *step)
+        assert (shown.exit_code, shown.stdout.splitlines()[-1]) == (0, checksum)
+    assert "only an empty one can be filled" in failure(run(config, "copy", "--to", str(cluster)))
+    assert last_line(run(cluster, "copy", "--to", str(other))) == checksum
+    assert last_line(run(other, "checksum")) == checksum
