@@ -1,35 +1,39 @@
-"""A broker that tells webhooks what is published through it: for one that delivers what other nodes placed, too."""
+"""A broker whose publishes are watched: for one that also delivers what other nodes placed.
+
+Who wants every message once in all of a deployment (webhooks, pushes) cannot look at what a node delivers there: a
+message is delivered on many nodes. It is published through one of them.
+"""
 
 from collections.abc import Callable, Sequence
 
-from chatd.broker import Broker, BrokerStatistics, Draft, Published, Recovery, Refused
-from chatd.webhooks.telling import Telling
+from chatd.broker import Broker, BrokerStatistics, Deliver, Draft, Published, Recovery, Refused
 from protocol.names import ChannelName, Epoch, Seq
 from storage.records import StoredMessage
 
 
-class TellingBroker:
-    """Implements `Broker` by another one. Each message is told once: by the node that published it.
+class WatchedBroker:
+    """Implements `Broker` by another one, and gives `watch` each new message with its draft when it has its place.
 
-    Messages of one channel that several nodes publish may be told in another order than that of their seqs.
+    Messages of one channel that are published through several nodes, or at the same time, may be given in another
+    order than that of their seqs. A publish that is cancelled is not watched.
     """
 
-    def __init__(self, inner: Broker, telling: Telling) -> None:
+    def __init__(self, inner: Broker, watch: Deliver) -> None:
         self._inner = inner
-        self._telling = telling
+        self._watch = watch
 
     def publish_nowait(self, draft: Draft) -> StoredMessage:
-        """Place one draft now, and tell it."""
+        """Place one draft now, and show it."""
         message = self._inner.publish_nowait(draft)
-        self._telling.placed((message,))
+        self._watch(((message, draft),))
         return message
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published | Refused]:
-        """Place drafts, and tell those that are new."""
+        """Place drafts, and show those that are new."""
         answers = await self._inner.publish(drafts)
-        self._telling.placed(
+        self._watch(
             [
-                _message(draft, answer)
+                (_message(draft, answer), draft)
                 for draft, answer in zip(drafts, answers, strict=True)
                 if isinstance(answer, Published) and not answer.duplicate
             ]
