@@ -6,21 +6,24 @@ A node takes about 6 s of a free core to start, and 0.9 GB. Everything here bloc
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import trio
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
 from cassandra.policies import WhiteListRoundRobinPolicy
 
 from deploy.local.cassandra.cluster import LocalCluster
 from deploy.local.cassandra.node import CassandraNode, NodeOptions
+from tests.rig.cassandra_clock import HeldBackClock
 from tests.rig.ports import free_port
 
 # The schema of the shared node is not synced to disk with each change of it, which halves the time of a change. Such a
 # node does not come back after a kill, and nobody kills it.
 _QUICK_SCHEMA = "-Dcassandra.test.flush_local_schema_changes=false"
 
-# The node of a whole test run ends with it, however it ends.
+# A node ends with the test run, however that ends: Linux kills it when the thread that started it is no more. So it
+# must be started in the main thread, and not in one that trio lends and ends.
 _TIED = ("setpriv", "--pdeathsig", "KILL")
 
 
@@ -86,8 +89,12 @@ class CassandraCluster:
     def __init__(self, directory: Path, nodes: int = 3) -> None:
         network = f"127.{random.randint(1, 254)}.{random.randint(0, 254)}"
         self.port = free_port(f"{network}.1")
-        options = NodeOptions(port=self.port, storage_port=free_port(f"{network}.1"))
+        options = NodeOptions(port=self.port, storage_port=free_port(f"{network}.1"), launcher=_TIED)
         self._cluster = LocalCluster(directory, nodes, options, network)
+        self.clocks = [HeldBackClock(directory / f"clock{number}") for number in range(nodes)]
+        """The clock of each node: `set_back` works on a running one."""
+        for node, clock in zip(self.nodes, self.clocks, strict=True):
+            node.options = replace(node.options, java_options=clock.java_options, class_path=(clock.class_path,))
 
     @property
     def nodes(self) -> list[CassandraNode]:
@@ -103,6 +110,12 @@ class CassandraCluster:
         """Start the nodes that do not run, and return when every running node sees every other."""
         self._cluster.start()
         return self
+
+    async def start_node(self, number: int) -> None:
+        """Start one node, and return when it serves and sees all others. They must run."""
+        node = self.nodes[number]
+        node.start()  # in this thread: see `_TIED`
+        await trio.to_thread.run_sync(node.wait_for_all)
 
     def stop(self) -> None:
         """End all nodes at once; their rows are nobody's any more."""

@@ -23,7 +23,7 @@ ANSWER_SECONDS = 5.0
 NO_RETRY = Retry(NoBackoff(), 0)
 SLOTS = 16_384  # of every Redis Cluster
 
-# The server of a whole test run ends with it, however it ends.
+# The server of a whole run ends with it, however it ends: Linux kills it when the thread that started it is no more.
 TIED = ("setpriv", "--pdeathsig", "KILL")
 
 

@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.cassandra import cql, jars
@@ -43,10 +43,10 @@ class NodeOptions:
     commitlog_sync: str = "batch"
     heap: str = "512m"
     java_options: tuple[str, ...] = ()
+    class_path: tuple[str, ...] = ()
+    """Folders with more classes than Cassandra's own."""
     launcher: tuple[str, ...] = ()
     """A command that runs Java."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables for Java, beside those of this process."""
 
 
 class CassandraNode:
@@ -105,7 +105,6 @@ class CassandraNode:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.directory,
-                env=os.environ | dict(self.options.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -223,6 +222,6 @@ class CassandraNode:
             f"-Dlogback.configurationFile=file://{_HERE}/logback.xml",
             *self.options.java_options,
             "-cp",
-            f"{folder}/*",
+            ":".join((*self.options.class_path, f"{folder}/*")),
             "org.apache.cassandra.service.CassandraDaemon",
         ]
