@@ -17,6 +17,7 @@ from chatd.api.http import HttpServer
 from chatd.api.server.hot import HotPublish
 from chatd.api.services import Services
 from chatd.backend.build import Backend, build_backend
+from chatd.broker import Deliver, NodeBroker
 from chatd.broker.memory import MemoryBroker
 from chatd.config import Config, ConfigError, Namespace
 from chatd.counters import Counters
@@ -66,7 +67,7 @@ class Node:
     hub: Hub
     poller: Poller
     keepalive: Keepalive
-    broker: MemoryBroker
+    broker: NodeBroker
     tracker: Tracker
     reads: ReadMarks
     pushing: Pushing
@@ -111,9 +112,10 @@ def build_node(
     settings.on_replaced.append(lambda new: tracker.reload(new.presence, new.namespaces))
     hub.observer = tracker
 
+    members = Members(store, config.broker.open_channels)
     groups = Groups(
         store,
-        Members(store, config.broker.open_channels),
+        members,
         directory,
         clock,
         lambda: secrets.token_urlsafe(_KEY_BYTES),
@@ -133,16 +135,37 @@ def build_node(
         os.environ,
         clock,
     )
-    broker = MemoryBroker(
-        store,
-        settings,
-        rules,
-        webhooks.telling.tapped(pushing.tapped(router.deliver)),
-        hub.channels.__contains__,
-        clock,
-        lambda: Epoch(secrets.token_urlsafe(_EPOCH_BYTES)),
-        counters.commit,
-    )
+
+    def told(deliver: Deliver) -> Deliver:
+        return webhooks.telling.tapped(pushing.tapped(deliver))
+
+    broker: NodeBroker
+    if cluster is not None:
+        from chatd.broker.joining import join_broker
+
+        broker = join_broker(
+            cluster,
+            store,
+            settings,
+            directory,
+            members,
+            hub,
+            counters,
+            router.deliver,
+            told(lambda _: None),
+            clock,
+        )
+    else:
+        broker = MemoryBroker(
+            store,
+            settings,
+            rules,
+            told(router.deliver),
+            hub.channels.__contains__,
+            clock,
+            lambda: Epoch(secrets.token_urlsafe(_EPOCH_BYTES)),
+            counters.commit,
+        )
     router.broker = groups.broker = reading.broker = broker
 
     leaves = SubscriptionTokens(secret, config.auth, clock, issuer)
@@ -180,10 +203,27 @@ def build_node(
             "webhooks": webhooks.statistics,
             "hooks": hooks.statistics,
         }
-        | ({"cluster": cluster.statistics} if cluster is not None else {}),
+        | (
+            {"cluster": cluster.statistics, "redis": cluster.servers.statistics, "redis_broker": broker.statistics}
+            if cluster is not None
+            else {}
+        ),
     )
     realtime = NodeRealtime(router, reading, reads, groups, directory, lambda: node.leaving)
-    app = build_app(Services(config, accounts, tokens, realtime, store, metrics.render_all, counters, backend))
+    app = build_app(
+        Services(
+            config,
+            accounts,
+            tokens,
+            realtime,
+            store,
+            metrics.render_all,
+            counters,
+            backend,
+            backend.rates,
+            lambda: settings.limits,
+        )
+    )
     hot = HotPublish(app, backend, config.limits)
     http = HttpServer(app, config, addresses, counters, backend.usage, hot)
     settings.on_replaced.append(lambda new: bound_bodies(app, new.limits))

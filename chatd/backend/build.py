@@ -22,7 +22,7 @@ from chatd.backend.schedule import Schedule
 from chatd.backend.seeing import Seeing
 from chatd.backend.sessions import Sessions
 from chatd.backend.usage import Usage
-from chatd.broker.memory import MemoryBroker
+from chatd.broker import Broker
 from chatd.config import Config
 from chatd.groups import Groups
 from chatd.hub import Hub
@@ -74,7 +74,7 @@ def build_backend(
     reading: Reading,
     accounts: Accounts,
     leaves: SubscriptionTokens,
-    broker: MemoryBroker,
+    broker: Broker,
 ) -> Backend:
     """Make the parts; nothing runs yet."""
     key_hash = KeyHash(secret)

@@ -1,6 +1,7 @@
 """What chatd asks of a broker: number, keep and send out the messages of channels.
 
-Adapters: `chatd.broker.memory` for one node. Every adapter passes tests/contracts/broker.py.
+Adapters: `chatd.broker.memory` for one node, `chatd.broker.redis` for many. Every adapter passes
+tests/contracts/broker.py.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -101,9 +102,10 @@ class Broker(Protocol):
 
     Promises: `publish` returns when each message is as durable as its namespace says. (sender, key) is placed once
     within the dedupe window; a resend marked `retry` is looked up in the store too. Sending out is in the order of the
-    seqs, and in a durable channel comes after storing: a message that anybody saw there is in the history. Seqs of a
-    channel are dense within an epoch. No place (epoch, seq) is used for two messages, and the seqs of a channel's
-    stored messages rise from epoch to epoch; a seq of a message that was not stored may come again under another epoch.
+    seqs, on every node, and a message that anybody saw in a durable channel is in the history: one node stores before
+    it sends out; of many, another one stores what a dead one left. Seqs of a channel are dense within an epoch. No
+    place (epoch, seq) is used for two messages, and the seqs of a channel's stored messages rise from epoch to epoch; a
+    seq of a message that was not stored may come again under another epoch.
     """
 
     def publish_nowait(self, draft: Draft) -> StoredMessage:
@@ -132,5 +134,25 @@ class Broker(Protocol):
     ) -> list[StoredMessage]:
         """Read a page of the channel, in rising seq."""
 
+    async def forget(self, channel: ChannelName, sender: UserId, key: str) -> bool:
+        """Empty the message of this sender and key, in memory and store; its place stays, with kind "expired".
+
+        Returns False if it is being stored at the moment, and must be asked for again. Nothing happens if there is
+        no such message.
+        """
+
     def statistics(self) -> BrokerStatistics:
         """Return counts for /metrics."""
+
+
+class NodeBroker(Broker, Protocol):
+    """A broker with its life, as the node sees it."""
+
+    async def start(self) -> None:
+        """Find out what was left; before anything else."""
+
+    async def run(self) -> None:
+        """Do what is to be done beside publishing, until cancelled."""
+
+    async def stop(self) -> None:
+        """Save what is left; after this nothing may be published."""

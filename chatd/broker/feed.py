@@ -3,9 +3,12 @@
 Pure state: it decides, and `feeds.py` reads what it asks for.
 """
 
-from chatd.broker import Routed
+import msgspec
+
+from chatd.broker import EXPIRED_KIND, Routed
 from chatd.broker.log import Log
-from protocol.names import ChannelName, Epoch
+from protocol.body import json_body
+from protocol.names import ChannelName, Epoch, Seq
 from storage.records import StoredMessage
 
 Item = tuple[StoredMessage, Routed]
@@ -46,12 +49,21 @@ class Feed:
         """Stand somewhere: nothing before it is delivered here."""
         self.log = log
 
+    def hide(self, place: tuple[Epoch, Seq]) -> None:
+        """Let what is remembered of a message say nothing any more."""
+        recent = self.log.recent if self.log is not None else ()
+        for message in recent:
+            if (message.epoch, message.seq) == place and self.log is not None:
+                ended = msgspec.structs.replace(message, body=json_body({}), kind=EXPIRED_KIND)
+                self.log.revise(ended)
+                return
+
     def missed(self, items: list[Item]) -> list[Item]:
         """Take what was read; return what of it is to be delivered."""
         return [item for item in items if self._follows(item[0])]
 
     def release(self) -> list[Item]:
-        """Return what was held back and follows what was delivered; if it `is_live` then, nothing is missing any more."""
+        """Return what was held back and follows what was delivered; if it `is_live` then, nothing is missing."""
         held, self.held = self.held, []
         overfull, self.is_overfull = self.is_overfull, False
         delivered: list[Item] = []

@@ -18,7 +18,7 @@ from chatd.broker.feed import Feed, Item, order
 from chatd.broker.heads import Head, Heads
 from chatd.broker.log import Log
 from chatd.broker.missed import Missed
-from chatd.broker.record import read_record
+from chatd.broker.record import hidden_place, read_record
 from chatd.config import Broker
 from chatd.counters import Latency
 from chatd.redis import RedisError
@@ -60,6 +60,10 @@ class Hearing:
     def heard(self, payload: bytes) -> None:
         """Deliver a message when the read is over, or hold it back."""
         feed = self.feed
+        hidden = hidden_place(payload)
+        if hidden is not None:
+            feed.hide(hidden)
+            return
         item = read_record(feed.channel, payload)
         is_next = feed.take(item)
         if is_next:

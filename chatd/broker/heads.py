@@ -38,7 +38,7 @@ _ROUNDS = 16
 
 
 class Head:
-    """What a node knows of a channel that it lately used: where it lives, and its epoch. Others may have numbered on."""
+    """What a node knows of a channel that it lately used: where it lives, and its epoch. Others may number on."""
 
     __slots__ = (
         "channel",

@@ -2,7 +2,7 @@
 
 from chatd.broker import Routed
 from chatd.broker.heads import Head
-from chatd.broker.record import NOBODY, read_content, read_id
+from chatd.broker.record import HIDE, NOBODY, hide_content, read_content, read_id
 from chatd.redis.servers import Servers
 from protocol.names import Epoch, Seq
 from storage import Store
@@ -32,13 +32,23 @@ class Missed:
         else:
             start = f"({after[0]}-{after[1]}" if after[0].isdigit() else "-"
             entries = await self._servers.call(head.shard, "XRANGE", head.key, start, "+", "COUNT", limit)
+        hidden = frozenset(await self._servers.call(head.shard, "HKEYS", _hidden(head))) if entries else ()
         items: list[Item] = []
         for place, (_, value) in entries:
             if value:
                 at, content = value.split(b" ", 1)
+                if place in hidden:
+                    content = hide_content(content)
                 epoch, seq = read_id(place)
                 items.append(read_content(head.channel, (epoch, seq, int(at)), content))
         return items
+
+    async def hide(self, head: Head, ended: StoredMessage, keep_seconds: int) -> None:
+        """Let nobody read any more what a message said, from the log or from the memory of any node."""
+        place = f"{ended.epoch}-{ended.seq}"
+        await self._servers.call(head.shard, "HSET", _hidden(head), place, "1")
+        await self._servers.call(head.shard, "EXPIRE", _hidden(head), keep_seconds)
+        await self._servers.call(head.shard, "SPUBLISH", head.key, f"{HIDE}{place}")
 
     async def since(self, head: Head, last: Seq, at: tuple[Epoch, Seq], limit: int) -> tuple[list[Item], bool]:
         """Return up to `limit` messages after a place, and whether nothing is missing among or before them.
@@ -72,3 +82,8 @@ class Missed:
             rows += [(message, NOBODY) for message in page]
             after = page[-1].seq
         return rows
+
+
+def _hidden(head: Head) -> str:
+    """Return the key of the places of a channel whose messages are to be read no more."""
+    return f"{head.key}:hidden"

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from chatd.broker import Draft, Route
-from protocol.body import Body, Encoding
+from chatd.broker import EXPIRED_KIND, Draft, Route
+from protocol.body import Body, Encoding, json_body
 from protocol.names import ChannelName, Epoch, Seq, UserId
 from storage.records import StoredMessage
 
@@ -18,6 +18,11 @@ class _Content(msgspec.Struct, array_like=True, frozen=True, gc=False):
     body: bytes
     origin: str
 
+
+HIDE = "-"
+"""What begins a message of pub/sub that says, instead of a record, which place is to be read no more."""
+
+_HIDE = ord(HIDE)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Content).decode
@@ -66,3 +71,15 @@ def record_of(message: StoredMessage, origin: str) -> bytes:
     body = message.body
     content = _encode(_Content(message.sender, message.key, message.kind, body.encoding, body.raw, origin))
     return b"%b-%d %d %b" % (message.epoch.encode(), message.seq, message.at, content)
+
+
+def hide_content(content: bytes) -> bytes:
+    """Return the content of a message whose time is over: nothing of what it said."""
+    read = _decode(content)
+    body = json_body({})
+    return _encode(_Content(read.sender, read.key, EXPIRED_KIND, body.encoding, body.raw, ""))
+
+
+def hidden_place(payload: bytes) -> tuple[Epoch, Seq] | None:
+    """Return the place that a message of pub/sub says is to be read no more; None if it is a record."""
+    return read_id(payload[1:]) if payload[0] == _HIDE else None

@@ -14,9 +14,10 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import trio
 
-from chatd.broker import RETRY_SECONDS, BrokerStatistics, Deliver, Draft, Published, Recovery, Refused
+from chatd.broker import EXPIRED_KIND, RETRY_SECONDS, BrokerStatistics, Deliver, Draft, Published, Recovery, Refused
 from chatd.broker.appending import KEY_REUSED, Append, Appender
 from chatd.broker.batch import Batch
 from chatd.broker.feeds import Feeds
@@ -33,6 +34,7 @@ from chatd.redis import RedisError
 from chatd.redis.line import Line
 from chatd.redis.servers import Servers
 from chatd.settings import Settings
+from protocol.body import json_body
 from protocol.codes import ErrorCode
 from protocol.names import ChannelName, Epoch, Seq, UserId
 from storage import Store, StoreError
@@ -296,6 +298,34 @@ class RedisBroker:
         with unavailable():
             head = await self._heads.open(channel)
             return await self._reader.page(head, before=before, after=after, limit=limit)
+
+    async def forget(self, channel: ChannelName, sender: UserId, key: str) -> bool:
+        """Empty the message of this sender and key, in Redis, on all nodes and in the store; its place stays.
+
+        Returns False if it is not in the store yet, and must be asked for again.
+        """
+        with unavailable():
+            head = await self._heads.open(channel)
+            found = await self._store.find(sender, key, 0)
+            if found is None or found.channel != channel:
+                log = await self._missed.log(head, None, 10_000)
+                return head.namespace.history == "none" or all((row.sender, row.key) != (sender, key) for row, _ in log)
+            now = int(self._clock() * 1000)
+            ended = msgspec.structs.replace(found, body=json_body({}), kind=EXPIRED_KIND, revised_at=now)
+            await self._store.revise(ended)
+            await self._missed.hide(head, ended, self._config.forget_seconds)
+            return True
+
+    async def members_version(self, channel: ChannelName) -> str:
+        """Return the place of the newest change of a channel's members; empty if none is known.
+
+        Raises:
+            RedisError: Redis cannot be asked.
+        """
+        shards = self._servers.shards
+        shard = shards.of(channel)
+        version = await self._servers.call(shard, "GET", shards.key(shard, f"members:{channel}"))
+        return "" if version is None else bytes(version).decode()
 
     def statistics(self) -> RedisBrokerStatistics:
         """Return counts for /metrics."""
