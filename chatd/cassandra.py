@@ -1,6 +1,7 @@
 """What the configuration says to the Cassandra store."""
 
 from chatd.config import Config, Namespace
+from storage.cassandra_rows import MOST_SECONDS
 from storage.cassandra_settings import DAY_SECONDS, CassandraSettings, NamespaceRule
 
 
@@ -60,7 +61,7 @@ def cassandra_settings(config: Config, rules: NamespaceRules) -> CassandraSettin
         batch_rows=given.batch_rows,
         batch_bytes=given.batch_bytes,
         # A day more: clocks differ, and whoever asks for what is just too old gets an answer all the same.
-        dedupe_seconds=(config.broker.dedupe_days + 1) * DAY_SECONDS,
-        revocation_seconds=tokens_live + DAY_SECONDS,
+        dedupe_seconds=min((config.broker.dedupe_days + 1) * DAY_SECONDS, MOST_SECONDS),
+        revocation_seconds=min(tokens_live + DAY_SECONDS, MOST_SECONDS),
         rules=rules,
     )
