@@ -140,10 +140,11 @@ def build_node(
         return webhooks.telling.tapped(pushing.tapped(deliver))
 
     broker: NodeBroker
+    shared: dict[str, Callable[[], object]] = {}  # what a node alone has no statistics of
     if cluster is not None:
         from chatd.broker.joining import join_broker
 
-        broker = join_broker(
+        broker = on_redis = join_broker(
             cluster,
             store,
             settings,
@@ -155,6 +156,9 @@ def build_node(
             told(lambda _: None),
             clock,
         )
+        shared["cluster"] = cluster.statistics
+        shared["redis"] = cluster.servers.statistics
+        shared["redis_broker"] = on_redis.many_nodes_statistics
     else:
         broker = MemoryBroker(
             store,
@@ -203,11 +207,7 @@ def build_node(
             "webhooks": webhooks.statistics,
             "hooks": hooks.statistics,
         }
-        | (
-            {"cluster": cluster.statistics, "redis": cluster.servers.statistics, "redis_broker": broker.statistics}
-            if cluster is not None
-            else {}
-        ),
+        | shared,
     )
     realtime = NodeRealtime(router, reading, reads, groups, directory, lambda: node.leaving)
     app = build_app(

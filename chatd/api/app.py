@@ -16,6 +16,7 @@ from chatd.api.docs import document_routes
 from chatd.api.health import health_routes
 from chatd.api.pages import page_routes
 from chatd.api.problems import ApiError, code_of_status, problem, problem_of, problem_response
+from chatd.api.server.routes import server_routes
 from chatd.api.services import Services
 from chatd.api.v1.auth import AUTH_BLUEPRINT, auth_routes
 from chatd.api.v1.channels import channel_routes
@@ -41,13 +42,17 @@ def build_app(services: Services, pages: Path | None = None) -> QuartTrio:
         app,
         openapi_path=None,
         info=Info(title="chatd", version=__version__, summary="Real-time messaging and presence"),
-        security_schemes={"bearer": HttpSecurityScheme(scheme="bearer", bearer_format="JWT")},
+        security_schemes={
+            "bearer": HttpSecurityScheme(scheme="bearer", bearer_format="JWT"),
+            "key": HttpSecurityScheme(scheme="bearer", bearer_format="chatd_key_ID_SECRET"),
+        },
         conversion_preference="msgspec",
     )
     for routes in (
         auth_routes(services),
         user_routes(services),
         channel_routes(services),
+        *server_routes(services),
         health_routes(services),
         websocket_hint(services.config.websocket.path),
         page_routes(pages or Path(web.__file__).parent),

@@ -7,6 +7,7 @@ from quart import Response, request
 
 from chatd.accounts.principal import Principal
 from chatd.accounts.tokens import TokenError
+from chatd.api.passage import passage_of
 from chatd.api.problems import ApiError
 from chatd.api.services import Services
 from chatd.broker import Refused
@@ -75,17 +76,32 @@ def nothing() -> Response:
 
 
 async def speaker(services: Services) -> Principal:
-    """Return who asks, from the bearer token in the `Authorization` header.
+    """Return who asks, from the bearer token in the `Authorization` header, and count the request as this user's.
 
     Raises:
         TokenError: There is none, or it is not accepted.
+        ApiError: The user asks too often.
+    """
+    principal = await services.tokens.verify(bearer())
+    services.counters.auth_successes["token"] += 1
+    standing = await services.user_rates.take(services.user_policy(), principal.user)
+    passage_of(request.scope).standings.append(standing)
+    if standing.wait:
+        reason = "more requests of this user a second than the limits allow"
+        raise ApiError(ErrorCode.RATE_LIMITED, reason, standing.wait)
+    return principal
+
+
+def bearer() -> str:
+    """Return the token in the `Authorization` header.
+
+    Raises:
+        TokenError: There is none.
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+    if scheme.lower() != "bearer" or not token.strip():
         raise TokenError(ErrorCode.BAD_TOKEN, "this needs a header `Authorization: Bearer TOKEN`")
-    principal = await services.tokens.verify(token.strip())
-    services.counters.auth_successes["token"] += 1
-    return principal
+    return token.strip()
 
 
 def allowed(result: _T | Refused) -> _T:

@@ -1,14 +1,16 @@
 """The parts of the node that the HTTP app needs."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from chatd.accounts.accounts import Accounts
 from chatd.accounts.tokens import Tokens
 from chatd.api.realtime import Realtime
 from chatd.backend.build import Backend
-from chatd.config import Config
+from chatd.config import Config, Limits
 from chatd.counters import Counters
+from chatd.limits import Policy
+from chatd.rates import Rates
 from storage import Store
 
 
@@ -21,6 +23,13 @@ class Services:
     tokens: Tokens
     realtime: Realtime
     store: Store
-    metrics: Callable[[], tuple[bytes, str]]
+    metrics: Callable[[], Awaitable[tuple[bytes, str]]]
     counters: Counters
     backend: Backend
+    user_rates: Rates
+    limits: Callable[[], Limits]
+
+    def user_policy(self) -> Policy:
+        """Return how often one user may ask, as it is in force now."""
+        limits = self.limits()
+        return Policy("user", limits.user_requests_per_second, limits.user_requests_burst)

@@ -119,7 +119,11 @@ class ServerSessions:
         for place, command in enumerate(commands):
             try:
                 body = accept(encoding, bytes(command.data))
-                ends = None if command.ttl_seconds is None else expires_at(now, command.ttl_seconds, self._fanout.most_days)
+                ends = (
+                    None
+                    if command.ttl_seconds is None
+                    else expires_at(now, command.ttl_seconds, self._fanout.most_days)
+                )
             except (BodyError, Denied) as error:
                 refused[place] = Refused(ErrorCode.BAD_REQUEST, str(error))
                 continue
@@ -195,9 +199,7 @@ class ServerSessions:
         results = [_placed(event.channel, answer) for event, answer in zip(events, placed, strict=True)]
         return messages.Broadcasted(id=command.id, results=results)
 
-    async def _on_subscribe(
-        self, session: Session, caller: Caller, command: messages.Subscribe
-    ) -> messages.Subscribed:
+    async def _on_subscribe(self, session: Session, caller: Caller, command: messages.Subscribe) -> messages.Subscribed:
         address = self._seeing.readable(caller, command.channel)
         held = session.subscriptions or {}
         limits = self._hub.settings.limits
@@ -265,10 +267,6 @@ _CLOSE_CODES = {ErrorCode.TOKEN_EXPIRED: CloseCode.TOKEN_EXPIRED, ErrorCode.REVO
 
 def _placed(channel: str, answer: Published | Refused) -> messages.Placed:
     if isinstance(answer, Refused):
-        return messages.Placed(
-            channel=channel, code=answer.code, reason=answer.reason, retry_after=answer.retry_after
-        )
+        return messages.Placed(channel=channel, code=answer.code, reason=answer.reason, retry_after=answer.retry_after)
     place = answer.place
-    return messages.Placed(
-        channel=channel, epoch=place.epoch, seq=place.seq, at=place.at, duplicate=answer.duplicate
-    )
+    return messages.Placed(channel=channel, epoch=place.epoch, seq=place.seq, at=place.at, duplicate=answer.duplicate)

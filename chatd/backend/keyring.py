@@ -70,7 +70,7 @@ class Keyring:
         Raises:
             Denied: There is no such key.
         """
-        record = await self._find(key_id)
+        record = await self.find(key_id)
         if record.revoked_at is None:
             record = msgspec.structs.replace(record, revoked_at=self._now())
             await self._store.put_api_key(record)
@@ -92,21 +92,24 @@ class Keyring:
         await self._store.put_api_key(record)
         return record, text
 
-    async def _find(self, key_id: str) -> ApiKeyRecord:
+    async def find(self, key_id: str) -> ApiKeyRecord:
+        """Return the record of a key, valid or not.
+
+        Raises:
+            Denied: There is no such key.
+        """
         record = await self._store.api_key(key_id)
         if record is None:
             raise Denied(ErrorCode.NOT_FOUND, "there is no such API key")
         return record
 
     async def _valid(self, key_id: str) -> ApiKeyRecord:
-        record = await self._find(key_id)
+        record = await self.find(key_id)
         if record.revoked_at is not None or (record.expires_at is not None and record.expires_at <= self._now()):
             raise Denied(ErrorCode.REVOKED, "this key is not valid any more: make a new one")
         return record
 
-    def _check(
-        self, title: str, actions: Collection[str], namespaces: Collection[str], expires_at: int | None
-    ) -> None:
+    def _check(self, title: str, actions: Collection[str], namespaces: Collection[str], expires_at: int | None) -> None:
         if not 1 <= len(title) <= TITLE_LENGTH or not title.isprintable():
             raise Denied(ErrorCode.BAD_REQUEST, f"a key's title has 1 to {TITLE_LENGTH} characters that can be shown")
         known = {"*", *(action.value for action in BackendAction)}

@@ -39,9 +39,7 @@ class Membership:
         await self._groups.make(caller.sender, address, roles)
         await self._audit.note(caller, "channel.create", address.name, members=len(roles))
 
-    async def change(
-        self, caller: Caller, channel: str, put: Mapping[str, Role], remove: Collection[str]
-    ) -> Roles:
+    async def change(self, caller: Caller, channel: str, put: Mapping[str, Role], remove: Collection[str]) -> Roles:
         """Add members or change their roles, and take others out; return who belongs to it then."""
         address = self._address(caller, BackendAction.MEMBERS_CHANGE, channel)
         roles = await self._groups.set_members(caller.sender, address, put, remove)

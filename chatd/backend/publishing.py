@@ -95,9 +95,7 @@ class Publishing:
             outcomes.append(draft(permit, event.key, event.body, event.retry, ""))
         return outcomes
 
-    async def place(
-        self, outcomes: Sequence[Draft | Refused], events: Sequence[NewEvent]
-    ) -> list[Published | Refused]:
+    async def place(self, outcomes: Sequence[Draft | Refused], events: Sequence[NewEvent]) -> list[Published | Refused]:
         """Publish the drafts among these, and return one answer for each of all."""
         outcomes = await self.note_endings(outcomes, events)
         drafts = [outcome for outcome in outcomes if isinstance(outcome, Draft)]

@@ -95,9 +95,7 @@ class Schedule:
         body = outcome.body
         kept = _Kept(outcome.channel, outcome.sender, outcome.key, int(body.encoding), body.raw, ttl_seconds)
         event_id = _id_of(kept.sender, kept.key)
-        await self._jobs.put(
-            [NewJob(queue=QUEUE, body=msgspec.msgpack.encode(kept), due=at, key=event_id)], now=now
-        )
+        await self._jobs.put([NewJob(queue=QUEUE, body=msgspec.msgpack.encode(kept), due=at, key=event_id)], now=now)
         return _shown(event_id, kept, at, "")
 
     async def page(

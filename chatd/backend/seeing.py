@@ -45,9 +45,7 @@ class ChannelInfo(msgspec.Struct, frozen=True):
 class Seeing:
     """Answers what callers may see; raises `Denied` where they may not, `StoreError` where the store fails."""
 
-    def __init__(
-        self, hub: Hub, reading: Reading, groups: Groups, directory: Directory, settings: Settings
-    ) -> None:
+    def __init__(self, hub: Hub, reading: Reading, groups: Groups, directory: Directory, settings: Settings) -> None:
         self._hub = hub
         self._reading = reading
         self._groups = groups
@@ -100,9 +98,7 @@ class Seeing:
             seq=recovery.seq,
         )
 
-    def channels(
-        self, caller: Caller, namespace: str | None, after: str, limit: int
-    ) -> tuple[list[OpenChannel], bool]:
+    def channels(self, caller: Caller, namespace: str | None, after: str, limit: int) -> tuple[list[OpenChannel], bool]:
         """Return channels of this node that have subscribers, by name after `after`, and whether there are more."""
         caller.require(BackendAction.CHANNELS)
         allowed = caller.namespaces

@@ -19,12 +19,8 @@ _S = TypeVar("_S", bound=msgspec.Struct)
 
 _MADE_KEY_BYTES = 15
 
-Data = Annotated[
-    msgspec.Raw, Meta(description="any object; passed on untouched", extra_json_schema={"type": "object"})
-]
-Key = Annotated[
-    str, Meta(min_length=1, max_length=128, pattern="^[!-~]+$", description="your own id of the message")
-]
+Data = Annotated[msgspec.Raw, Meta(description="any object; passed on untouched", extra_json_schema={"type": "object"})]
+Key = Annotated[str, Meta(min_length=1, max_length=128, pattern="^[!-~]+$", description="your own id of the message")]
 Lifetime = Annotated[
     float, Meta(gt=0, description="seconds after which history and recovery do not have the message any more")
 ]
@@ -104,7 +100,9 @@ def key_of(given: str | None, header: str | None) -> tuple[str, bool]:
 _decode = msgspec.json.Decoder(ServerMessage)
 
 
-async def publish_one(backend: Backend, caller: Caller, channel: str, raw: bytes, header: str | None) -> PublishedMessage:
+async def publish_one(
+    backend: Backend, caller: Caller, channel: str, raw: bytes, header: str | None
+) -> PublishedMessage:
     """Publish what the body of a request says; return its place.
 
     Raises:

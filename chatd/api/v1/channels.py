@@ -126,7 +126,7 @@ def channel_routes(services: Services) -> Blueprint:
         found = allowed(
             await realtime.history(principal, channel, before=page.before, after=page.after, limit=page.limit)
         )
-        return json_response(HistoryAnswer(channel, [_message(one) for one in found.messages], found.more))
+        return json_response(HistoryAnswer(channel, [message_of(one) for one in found.messages], found.more))
 
     @routes.get("/channels/<channel>/presence")
     @tag(["presence"])
@@ -185,7 +185,8 @@ def _body_of(message: NewMessage) -> Body:
         raise ApiError(ErrorCode.BAD_REQUEST, str(error)) from error
 
 
-def _message(stored: StoredMessage) -> Message:
+def message_of(stored: StoredMessage) -> Message:
+    """Make the event of a message, as it stands in pages."""
     return Message(
         channel=stored.channel,
         epoch=stored.epoch,

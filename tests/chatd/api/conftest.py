@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -16,6 +17,7 @@ from chatd.api.services import Services
 from chatd.backend.build import Backend
 from chatd.config import Auth, Config, Limits
 from chatd.counters import Counters
+from chatd.rates import MemoryRates
 from protocol.names import DeviceId, UserId
 from tests.fakes.account_records import AccountRecords
 from tests.fakes.calm_realtime import CalmRealtime
@@ -24,7 +26,7 @@ from tests.fakes.hand_clock import HandClock
 SECRET = bytes(range(32))
 CONFIG = Config(auth=Auth(hash_memory_kib=8, hash_passes=1), limits=Limits(http_body_bytes=2000, http_body_seconds=0.3))
 
-NO_BACKEND = cast(Backend, None)
+NO_BACKEND = cast(Backend, SimpleNamespace(people=None, sessions=None, schedule=None, keyring=None))
 """For tests of what is not the server API."""
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
@@ -58,7 +60,19 @@ def services(records: AccountRecords, realtime: CalmRealtime, tokens: Tokens, cl
     async def render() -> tuple[bytes, str]:
         return metrics
 
-    return Services(CONFIG, accounts, tokens, realtime, records.as_store(), render, Counters(), NO_BACKEND)
+    rates = MemoryRates(100, clock, clock)
+    return Services(
+        CONFIG,
+        accounts,
+        tokens,
+        realtime,
+        records.as_store(),
+        render,
+        Counters(),
+        NO_BACKEND,
+        rates,
+        lambda: CONFIG.limits,
+    )
 
 
 @pytest.fixture
