@@ -61,8 +61,8 @@ class Local:
 
 
 @dataclass(frozen=True, slots=True)
-class RedisBrokerStatistics(BrokerStatistics):
-    """Counts since the start, and what is in memory now."""
+class ManyNodesStatistics:
+    """What only a broker of many nodes has: counts since the start, and what is there now."""
 
     feeds: int
     pending: int
@@ -327,14 +327,20 @@ class RedisBroker:
         version = await self._servers.call(shard, "GET", shards.key(shard, f"members:{channel}"))
         return "" if version is None else bytes(version).decode()
 
-    def statistics(self) -> RedisBrokerStatistics:
+    def statistics(self) -> BrokerStatistics:
         """Return counts for /metrics."""
-        appender, feeds, arrivals = self.appender, self._feeds, self.arrivals
-        return RedisBrokerStatistics(
+        appender = self.appender
+        return BrokerStatistics(
             published=appender.published,
             duplicates=appender.duplicates,
             open_channels=len(self._heads),
             waiting=appender.waiting,
+        )
+
+    def many_nodes_statistics(self) -> ManyNodesStatistics:
+        """Return more counts for /metrics."""
+        feeds, arrivals = self._feeds, self.arrivals
+        return ManyNodesStatistics(
             feeds=len(feeds.known),
             pending=self._leftovers.pending,
             leftovers=self._leftovers.finished,

@@ -140,7 +140,7 @@ def test_a_value_out_of_range_is_named(file: Path, text: str, key: str) -> None:
     ("text", "line"),
     [
         ('[log]\nlevel = "loud"', "log.level: 'loud' is none of debug, info, warning, error"),
-        ('[broker]\nkind = "a\\nb"', r"broker.kind: 'a\nb' is none of memory"),
+        ('[broker]\nkind = "a\\nb"', r"broker.kind: 'a\nb' is none of memory, redis"),
         ('[log]\nformat = "x - at `$.y`"', "log.format: 'x - at `$.y`' is none of console, json"),
         (
             '[auth]\nalgorithms = ["RS256", "none"]',

@@ -11,11 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from chatd.broker import BrokerStatistics
+from chatd.broker.redis import ManyNodesStatistics
 from chatd.cluster.cluster import ClusterStatistics
 from chatd.counters import LATENCY_BOUNDS, Counters, HubStatistics, Latency
 from chatd.hooks.hooks import HookStatistics
 from chatd.metrics import COUNTER_FAMILIES, SOURCE_FAMILIES, Metrics, watch_lag
 from chatd.push.counts import PushStatistics
+from chatd.redis.servers import RedisStatistics
 from chatd.webhooks.statistics import WebhookStatistics
 from protocol.codes import CloseCode, ErrorCode
 from storage import StoreStatistics
@@ -29,6 +31,8 @@ STATISTICS: dict[str, type] = {
     "push": PushStatistics,
     "webhooks": WebhookStatistics,
     "hooks": HookStatistics,
+    "redis": RedisStatistics,
+    "redis_broker": ManyNodesStatistics,
 }
 
 
