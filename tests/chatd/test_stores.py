@@ -31,6 +31,7 @@ def with_redis(config: Config, address: str) -> Config:
 
 async def test_jobs_are_seen_beside_a_node_that_serves(config: Config) -> None:
     async with open_store(config) as opened:
+        assert opened.jobs is not None
         await opened.jobs.put([JOB], now=1)
         await opened.store.put_meta("name", "value")
         async with open_beside(config) as beside:
@@ -46,6 +47,7 @@ async def test_jobs_of_many_nodes_are_seen_where_they_are(config: Config, redis_
     shared = with_redis(config, redis_server.address)
     async with open_store(shared) as opened, open_redis_jobs(shared) as jobs:
         await jobs.put([JOB], now=1)
+        assert opened.jobs is not None
         assert await opened.jobs.pending("mail", limit=10) == []
         async with open_beside(shared) as beside:
             assert [job.body for job in await beside.jobs.pending("mail", limit=10)] == [b"letter"]
