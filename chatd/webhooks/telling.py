@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from chatd.broker import Deliver, Draft, Routed
+from chatd.broker import Deliver, Routed
 from chatd.config import Config, EventType
 from chatd.groups import MEMBERS_KIND
 from chatd.push.jobs import DevicePush
@@ -59,13 +59,16 @@ class Telling:
             self._gatherer.tell(happened, _SIZE_OF_EVENT)
 
     def tapped(self, deliver: Deliver) -> Deliver:
-        """Return what delivers messages, and tells those of them that this node gave their places."""
+        """Return what delivers messages and tells them; `deliver` itself if nobody wants to know.
+
+        What it is given must be what this node placed, or finished for a dead one: what others placed, they tell.
+        """
         if not self._wanted & {"message.published", "moderation.removed"}:
             return deliver
 
         def deliver_and_tell(placed: Sequence[tuple[StoredMessage, Routed]]) -> None:
             deliver(placed)
-            self.placed([message for message, routed in placed if isinstance(routed, Draft)])
+            self.placed([message for message, _ in placed])
 
         return deliver_and_tell
 

@@ -27,7 +27,7 @@ poll_seconds = 0.1
 [webhooks.endpoints.main]
 url = "{url}"
 events = ["session.connected", "session.disconnected", "user.offline", "message.published"]
-namespaces = ["dm"]
+namespaces = ["dm", "room"]
 secret_files = ["{secret}"]
 allow_private = true
 timeout_seconds = 1.0
@@ -134,7 +134,7 @@ async def test_dead_letters_are_listed_and_replayed_from_the_command_line_while_
             assert (await command("replay", "main")).startswith("2 ")
 
 
-async def test_nodes_that_share_redis_tell_a_departure_once_also_of_a_node_that_was_killed(
+async def test_nodes_that_share_redis_tell_everything_once_also_when_one_is_killed(
     start_node: StartNode, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     async with open_receiver() as receiver:
@@ -156,6 +156,10 @@ async def test_nodes_that_share_redis_tell_a_departure_once_also_of_a_node_that_
             await bob.enter(dies.token("bob"))
             await carl.enter(dies.token("carl"))
             await receiver.wait_for(lambda: len(receiver.of_type("session.connected")) == 3)
+            for reader in (alice, bob):
+                await reader.ask(type="subscribe", channel="room:one")
+            for number in range(3):
+                await carl.ask(type="send", channel="room:one", key=f"k{number}", data={"n": number})
             carl.reset()
             await receiver.wait_for(lambda: len(departures(receiver)) == 1)
             await trio.to_thread.run_sync(dies.kill)
@@ -164,3 +168,5 @@ async def test_nodes_that_share_redis_tell_a_departure_once_also_of_a_node_that_
             await receiver.wait_for(lambda: len(departures(receiver)) == 3)
         assert [user for user, _ in departures(receiver)] == ["carl", "bob", "alice"]
         assert departures(receiver)[1:] == [("bob", "lost"), ("alice", "lost")]
+        told = {event["id"]: event["data"] for event in receiver.of_type("message.published")}
+        assert [data["data"]["n"] for data in told.values()] == [0, 1, 2]
