@@ -49,7 +49,7 @@ def keyspace(address: str, name: str) -> Iterator[CassandraSettings]:
         settings = CassandraSettings(contact_points=(host,), port=port, keyspace=name, replication_factor=1)
         yield settings
         if address:
-            _drop(settings)
+            drop(settings)
 
 
 def database(settings: CassandraSettings) -> Database:
@@ -64,7 +64,8 @@ def database(settings: CassandraSettings) -> Database:
     return Database(partial(open_cassandra, settings), environment)
 
 
-def _drop(settings: CassandraSettings) -> None:
+def drop(settings: CassandraSettings) -> None:
+    """Remove a keyspace with all that is in it."""
     cluster, session = connect(settings)
     try:
         session.execute(f"DROP KEYSPACE {settings.keyspace}", timeout=_DROP_SECONDS)

@@ -243,6 +243,24 @@ def kill(**options: Any) -> None:
         raise SystemExit(1)
 
 
+@bench.command("cassandra")
+@click.option("--senders", type=click.IntRange(1, 10_000), default=500, show_default=True)
+@click.option("--channels", type=click.IntRange(1, 10_000), default=100, show_default=True, help="They write into.")
+@click.option("--body-bytes", type=click.IntRange(64, 65536), default=200, show_default=True)
+@_seconds(5.0)
+@click.option("--cassandra", "address", default="", metavar="HOST:PORT", help="One that runs; else it is started.")
+def bare_cassandra(address: str, **options: Any) -> None:
+    """What Cassandra takes without chatd: the driver in a bare loop, and chatd's store alone."""
+    from rich.console import Console
+
+    from bench.bare_cassandra import Load, as_table, measure
+
+    if options["senders"] < options["channels"]:
+        raise click.UsageError("--senders: at least as many as --channels")
+    with _plain_errors():
+        Console().print(as_table(measure(Load(**options), address)))
+
+
 @bench.command()
 @click.argument("before", type=_FILE)
 @click.argument("after", type=_FILE)
