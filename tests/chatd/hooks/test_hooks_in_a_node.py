@@ -9,8 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from chatd.accounts.principal import Principal
+from chatd.broker import Published
 from chatd.config import Config, Hook, Hooks
+from chatd.webhooks.signing import AsymmetricKey
+from protocol.body import json_body
 from protocol.codes import CloseCode, ErrorCode
+from protocol.names import DeviceId, UserId
 from tests.rig.node import Rig, running_node
 from tests.rig.webhook_receiver import SECRET, Received, Receiver, Reply, open_receiver
 
@@ -158,6 +163,22 @@ async def test_every_message_is_asked_about_however_often_one_sends(
         assert [request.json["data"]["data"] for request in receiver.requests] == [{"n": n} for n in range(5)]
 
 
+async def test_a_message_over_http_is_asked_about_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decide(data: dict[str, Any]) -> dict[str, Any]:
+        return deny(reason="no") if data["data"].get("bad") else allow(data={"checked": True})
+
+    async with node_with(tmp_path, monkeypatch, decide, "send") as (rig, receiver):
+        router = rig.node.listener.handlers.send.__self__  # type: ignore[attr-defined]
+        bob = await rig.enter("bob")
+        await bob.ask(type="subscribe", channel="room:one")
+        alice = Principal(UserId("alice"), DeviceId("phone"), is_guest=False, expires_at=None)
+        refused = await router.publish(alice, "room:one", "k1", json_body({"bad": True}), False)
+        assert (refused.code, refused.reason) == (ErrorCode.FORBIDDEN, "no")
+        assert isinstance(await router.publish(alice, "room:one", "k2", json_body({}), False), Published)
+        assert (await bob.hear())["data"] == {"checked": True}
+        assert [request.json["data"]["session"] for request in receiver.requests] == ["", ""]
+
+
 async def test_data_of_a_backend_keeps_to_the_size_of_the_namespace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,8 +212,6 @@ async def test_without_a_good_answer_the_configuration_decides(
 
 
 async def test_an_ed25519_key_signs_questions_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from chatd.webhooks.signing import AsymmetricKey
-
     seed = b"s" * 32
     monkeypatch.setenv("HOOK_SECRET", "whsk_" + base64.b64encode(seed).decode())
     async with open_receiver(AsymmetricKey(seed).public) as receiver:
