@@ -61,6 +61,8 @@ def build_app(services: Services, pages: Path | None = None) -> QuartTrio:
         app.register_blueprint(routes)
     _register_errors(app, services.counters)
     app.after_request(_harden)
+    if services.config.server.tls.certificate:
+        app.after_request(_demand_tls)
     return app
 
 
@@ -75,6 +77,12 @@ async def _harden(response: Response) -> Response:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "no-referrer")
     response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    return response
+
+
+async def _demand_tls(response: Response) -> Response:
+    """Let browsers that came by TLS never come without it again (RFC 6797)."""
+    response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     return response
 
 

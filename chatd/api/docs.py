@@ -1,4 +1,4 @@
-"""`/openapi.json`, and `/docs`: the same as a page that needs no script and no other host."""
+"""`/openapi.json`, and the same as a page that needs no script and no other host, and as a collection for Postman."""
 
 from html import escape
 from typing import Any
@@ -7,7 +7,9 @@ import msgspec
 from quart import Blueprint, Response
 from quart_schema import QuartSchema, hide
 
+from chatd.api.openapi import complete
 from chatd.api.pages import CONTENT_SECURITY_POLICY
+from chatd.api.postman import collection
 from protocol.codes import ErrorCode, may_retry
 
 _STYLE = """
@@ -27,8 +29,7 @@ def document_routes(schema: QuartSchema) -> Blueprint:
     kept: dict[str, bytes] = {}
 
     def openapi() -> dict[str, Any]:
-        described: dict[str, Any] = schema.openapi_provider.schema()
-        return described
+        return complete(schema.openapi_provider.schema())
 
     @routes.get("/openapi.json")
     @hide
@@ -36,6 +37,13 @@ def document_routes(schema: QuartSchema) -> Blueprint:
         if "json" not in kept:
             kept["json"] = msgspec.json.encode(openapi())
         return Response(kept["json"], 200, {"Content-Type": "application/json", "Cache-Control": "no-cache"})
+
+    @routes.get("/postman.json")
+    @hide
+    async def as_collection() -> Response:
+        if "postman" not in kept:
+            kept["postman"] = msgspec.json.encode(collection(openapi()))
+        return Response(kept["postman"], 200, {"Content-Type": "application/json", "Cache-Control": "no-cache"})
 
     @routes.get("/docs")
     @hide
@@ -69,7 +77,8 @@ def _page(openapi: dict[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="{STYLE_PATH}">'
-        f'<h1>{title}</h1><p>The HTTP side, from <a href="/openapi.json">openapi.json</a>. '
+        f'<h1>{title}</h1><p>The HTTP side, from <a href="/openapi.json">openapi.json</a>; '
+        '<a href="/postman.json">postman.json</a> is the same for Postman. '
         "Times are Unix milliseconds; errors are problem details (RFC 9457).</p>"
         f"<h2>Requests</h2>{operations}<h2>Objects</h2>{schemas}"
         f"<h2>Error codes</h2><table>{errors}</table></html>"
@@ -87,7 +96,10 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
         f"<tr><td>answer {escape(str(status))}<td><td>{_content(answer)}</tr>"
         for status, answer in operation["responses"].items()
     ]
-    needs = "<p>Needs a bearer token.</p>" if operation.get("security") else ""
+    schemes = {name for one in operation.get("security", ()) for name in one}
+    needs = "<p>Needs an API key, or the token of a person with a role.</p>" if "key" in schemes else ""
+    if schemes == {"bearer"}:
+        needs = "<p>Needs a bearer token.</p>"
     return (
         f"<h3>{method.upper()} {escape(path)}</h3><p>{escape(operation.get('summary', ''))}</p>{needs}"
         f"<table>{''.join(rows)}</table>"
@@ -95,7 +107,8 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
 
 
 def _content(body: dict[str, Any]) -> str:
-    return " or ".join(_type(kind["schema"]) for kind in body["content"].values())
+    kinds = body.get("content")
+    return " or ".join(_type(kind["schema"]) for kind in kinds.values()) if kinds else "nothing"
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ OF_SESSIONS = {
 
 async def test_every_route_is_described(client: QuartClient) -> None:
     openapi = msgspec.json.decode(await (await client.get("/openapi.json")).get_data(as_text=False))
-    described = set(re.findall(r"`(GET|POST|DELETE) (/[^`?]*)", TEXT))
+    described = set(re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`?]*)", TEXT))
     assert described == {(method.upper(), path) for path, methods in openapi["paths"].items() for method in methods}
 
 
