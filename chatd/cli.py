@@ -10,8 +10,10 @@ from chatd import __version__
 _COMMANDS = {
     "serve": ("chatd.commands.serve", "Run a node."),
     "token": ("chatd.commands.token", "Make an access token, for developing."),
+    "key": ("chatd.commands.key", "Make, list, rotate and revoke API keys."),
+    "user": ("chatd.commands.user", "Create, suspend and give roles to accounts."),
     "config": ("chatd.commands.config", "Check and show the configuration."),
-    "db": ("chatd.commands.db", "Look after the database: migrate, status, check, backup."),
+    "db": ("chatd.commands.db", "Look after the database: migrate, check, back up, export, import, keys."),
     "doctor": ("chatd.commands.doctor", "Check what chatd needs, and say what to do about it."),
     "cluster": ("chatd.commands.cluster", "Look at the nodes that share a Redis."),
     "webhooks": ("chatd.commands.webhooks", "Look after webhooks: endpoints, dead letters, replay, test."),
