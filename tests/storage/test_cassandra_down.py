@@ -1,4 +1,7 @@
-"""What the Cassandra store does while its server stands still, is killed, or is not there yet."""
+"""What the Cassandra store does while its server stands still, is killed, or is not there.
+
+tests/system/test_cassandra.py has a node that waits for it.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -134,25 +137,6 @@ async def test_nothing_acknowledged_is_lost_when_the_server_is_killed(
     await append(store, [message(head.seq + 1, key="after")])
     found = await store.find(ALICE, "after", 0)
     assert found is not None
-
-
-async def test_a_server_that_comes_later_is_waited_for(node: CassandraNode, settings: CassandraSettings) -> None:
-    await trio.to_thread.run_sync(node.stop)
-    with pytest.raises(StoreUnavailable, match="no node"):
-        async with open_cassandra(settings, waits=False):
-            pass
-    opened = trio.Event()
-
-    async def serve() -> None:
-        async with open_cassandra(settings) as store:
-            await store.check()
-            opened.set()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve)
-        node.start()
-        with trio.fail_after(PATIENCE):
-            await opened.wait()
 
 
 async def test_an_address_is_enough_to_say_where_it_is_looked_for(tmp_path: Path) -> None:
