@@ -34,7 +34,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
-    """Where a caller stands under a policy: `wait` seconds if it was refused (0.0: it passed), what is left, until when."""
+    """Where a caller stands: `wait` seconds if it was refused (0.0: it passed), what is left, and when all is back."""
 
     policy: Policy
     wait: float

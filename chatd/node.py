@@ -178,7 +178,7 @@ def build_node(
     if cluster is not None:
         accounts.on_revoked.append(cluster.remote.revoke)
     backend = build_backend(
-        config, secret, store, jobs, clock, settings, hub, directory, groups, reading, accounts, leaves, broker
+        config, secret, store, jobs, clock, settings, hub, directory, groups, reading, accounts, tokens, leaves, broker
     )
     if cluster is not None:
         backend.sessions.remote, cluster.remote.join = cluster.remote, backend.sessions.subscribe_here

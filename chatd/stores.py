@@ -10,6 +10,7 @@ from pathlib import Path
 from chatd.cassandra import NamespaceRules, cassandra_settings
 from chatd.config import Config, ConfigError
 from chatd.master_keys import open_ring
+from storage import Store
 from storage.archive import Bodies
 from storage.jobs import JobQueue
 from storage.moving import Source, Target
@@ -148,6 +149,22 @@ async def open_beside(config: Config) -> AsyncIterator[Beside | BesideCluster]:
         else:
             own = await stack.enter_async_context(_open_sqlite_beside(config, _jobs_path(config)))
             yield BesideCluster(own.jobs, values)
+
+
+@asynccontextmanager
+async def open_accounts(config: Config) -> AsyncIterator[Store]:
+    """Open the store for accounts, API keys and the audit, also while nodes serve from it.
+
+    Raises:
+        StoreError: It cannot be reached, or has not this program's schema.
+        ConfigError: The packages for Cassandra are missing.
+    """
+    if config.store.kind == "cassandra":
+        async with _open_cluster(config, migrates=False) as cluster:
+            yield cluster
+    else:
+        async with _open_sqlite_beside(config, _path(config)) as beside:
+            yield beside.store
 
 
 @asynccontextmanager

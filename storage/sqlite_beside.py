@@ -12,6 +12,7 @@ import trio
 from storage import StoreError, sqlite_meta
 from storage.jobs import JobQueue
 from storage.migrations import pending, shipped
+from storage.sqlite import SqliteStore
 from storage.sqlite_connection import connect_reader, connect_writer
 from storage.sqlite_jobs import SqliteJobs
 from storage.sqlite_reader import Readers
@@ -27,6 +28,8 @@ class Beside:
     """What may be changed without the lock: no node keeps numbers of it in memory."""
 
     jobs: JobQueue
+    store: SqliteStore
+    """For accounts, API keys and the audit alone: of messages and members a node that serves keeps its own account."""
     _readers: Readers
     _writer: Writer
 
@@ -52,7 +55,8 @@ async def open_beside(path: Path, *, waiting: int, kept_dead: int) -> AsyncItera
             raise StoreError("the database has an older schema: run `chatd db migrate` first")
         writer = Writer(partial(_connect, path), queue_rows=_QUEUE_ROWS, batch_rows=_QUEUE_ROWS)
         try:
-            yield Beside(SqliteJobs(readers, writer, waiting=waiting, kept_dead=kept_dead), readers, writer)
+            jobs = SqliteJobs(readers, writer, waiting=waiting, kept_dead=kept_dead)
+            yield Beside(jobs, SqliteStore(readers, writer, jobs), readers, writer)
         finally:
             with trio.CancelScope(shield=True):
                 await writer.aclose()

@@ -90,6 +90,10 @@ class Tokens:
         self._revoked.pop(device, None)
         self._revoked[device] = now + self._longest
 
+    def is_revoked(self, device: DeviceId) -> bool:
+        """Tell whether this device's tokens are refused."""
+        return device in self._revoked
+
     @property
     def longest_seconds(self) -> int:
         """How long a token may be in use at most, counted from when it was issued."""

@@ -40,7 +40,7 @@ class Cors:
         ]
 
     def preflight_headers(self, method: str, request: list[tuple[bytes, bytes]]) -> Headers | None:
-        """Return the answer to a browser that asks whether a page may send a request; None if it is no such question."""
+        """Return the answer to a browser's question whether a page may send a request; None for all other requests."""
         if method != "OPTIONS" or not self._origins:
             return None
         if not _header(request, b"origin") or not _header(request, b"access-control-request-method"):

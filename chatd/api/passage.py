@@ -1,4 +1,4 @@
-"""What the gate found out about a request, for the routes behind it: whose key it shows, and which rates it counts in."""
+"""What the gate found out about a request, for the routes behind it: whose key it is, and which rates count it."""
 
 from typing import Any
 

@@ -7,6 +7,7 @@ import trio
 
 from chatd.accounts.accounts import Accounts
 from chatd.accounts.subscription_tokens import SubscriptionTokens
+from chatd.accounts.tokens import Tokens
 from chatd.backend.audit import Audit
 from chatd.backend.endings import Endings
 from chatd.backend.fanout import Fanout
@@ -18,6 +19,7 @@ from chatd.backend.leaves import Leaves
 from chatd.backend.membership import Membership
 from chatd.backend.people import People
 from chatd.backend.publishing import Publishing
+from chatd.backend.revocations import Revocations
 from chatd.backend.schedule import Schedule
 from chatd.backend.seeing import Seeing
 from chatd.backend.sessions import Sessions
@@ -52,12 +54,13 @@ class Backend:
     leaves: Leaves
     schedule: Schedule
     endings: Endings
+    revocations: Revocations
     server_sessions: ServerSessions
 
     async def run(self) -> None:
         """Do what is done without being asked for, until cancelled."""
         async with trio.open_nursery() as nursery:
-            for service in (self.keys.run, self.schedule.run, self.endings.run):
+            for service in (self.keys.run, self.schedule.run, self.endings.run, self.revocations.run):
                 nursery.start_soon(service)
 
 
@@ -73,6 +76,7 @@ def build_backend(
     groups: Groups,
     reading: Reading,
     accounts: Accounts,
+    tokens: Tokens,
     leaves: SubscriptionTokens,
     broker: Broker,
 ) -> Backend:
@@ -104,6 +108,7 @@ def build_backend(
         leaves=Leaves(leaves, directory, config.backend),
         schedule=Schedule(jobs, publishing, directory, usage, config.backend, clock),
         endings=endings,
+        revocations=Revocations(store, tokens, hub.revoke, config.backend.key_refresh_seconds, clock),
         server_sessions=ServerSessions(
             hub, keys, usage, publishing, fanout, seeing, membership, sessions, reading, clock
         ),

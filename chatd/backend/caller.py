@@ -15,7 +15,7 @@ BACKEND = UserId("backend")
 
 
 class Caller(msgspec.Struct, frozen=True, gc=False):
-    """A key or a person. `namespaces` is None where every namespace may be touched; `actor` is its name in the audit."""
+    """A key or a person. `namespaces` is None where all may be touched; `actor` is what the audit calls it."""
 
     actor: str
     sender: UserId

@@ -30,7 +30,7 @@ _PAGE = 200
 
 
 class ImportedUser(msgspec.Struct, frozen=True):
-    """An account from elsewhere. `password_hash` is an argon2 hash in PHC format; without one nobody can log in by it."""
+    """An account from elsewhere. `password_hash` is an argon2 hash in PHC format; without one nobody can log in."""
 
     user: str
     password_hash: str | None = None

@@ -1,4 +1,4 @@
-"""Publishing by backends: to one channel, to many, to users, to all channels of a user; each message with its own answer.
+"""Publishing by backends: to one channel, to many, to users, to all channels of a user. Each message has an answer.
 
 The way is that of `send` (chatd/router.py) with other checks before it: the key's actions and namespaces instead of
 a user's rights, and the key's rate.

@@ -1,4 +1,4 @@
-"""What the routes of the server API have in common: who asks, pages and their cursors, answers that a client may keep."""
+"""What the routes of the server API share: who asks, pages and their cursors, answers that a client may keep."""
 
 import base64
 import binascii
@@ -39,10 +39,10 @@ class PageQuery(msgspec.Struct, frozen=True):
 
 
 def about(subject: str) -> Callable[[_F], _F]:
-    """Put a route under a subject of the reference, and say that it needs a key or the token of a person with a role."""
+    """Put a route under a subject of the reference, and say that it needs a key or a token of a person with a role."""
 
     def mark(route: _F) -> _F:
-        return cast(_F, tag([f"server: {subject}"])(security_scheme([{"key": []}, {"bearer": []}])(route)))
+        return tag([f"server: {subject}"])(security_scheme([{"key": []}, {"bearer": []}])(route))
 
     return mark
 

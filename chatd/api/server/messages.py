@@ -90,7 +90,7 @@ class HistoryQuery(msgspec.Struct, frozen=True):
 
 
 class MessagePage(msgspec.Struct, frozen=True):
-    """Messages in rising seq. `next` leads to older ones, or to newer ones where these were asked for; null at the end."""
+    """Messages in rising seq. `next` leads to older (or, where asked for, newer) ones; null at the end."""
 
     channel: str
     messages: list[Message]
