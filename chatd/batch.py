@@ -6,7 +6,7 @@ from errno import EAGAIN
 import structlog
 
 from chatd.ring import SCRATCH_BYTES, Ring
-from chatd.session import Session, send_to
+from chatd.session import Session, send_to, send_to_all
 
 # Below this many sends, as many system calls cost less than one batch.
 _FEW = 8
@@ -24,15 +24,13 @@ class Batch:
         """Send the same bytes to sessions, each of which is there once. The hot path of fan-out."""
         ring = self.ring
         if ring is None or len(sessions) < _FEW or len(data) > SCRATCH_BYTES:
-            for session in sessions:
-                send_to(session, data)
+            send_to_all(data, sessions)
             return
         heads = [head for session in sessions if (head := session.direct) is not None]
         if len(heads) < len(sessions):
             others = [session for session in sessions if session.direct is None]
             sessions = [session for session in sessions if session.direct is not None]
-            for session in others:
-                send_to(session, data)
+            send_to_all(data, others)
         for start in range(0, len(heads), ring.size):
             for number, result in ring.send_same(data, heads[start : start + ring.size]):
                 _refused(sessions[start + number], data, result)

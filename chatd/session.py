@@ -16,7 +16,7 @@ Beside it, `direct` is what a ring needs to send the same way (chatd/ring.py) wh
 A turn is one pass of trio's scheduler over all the sessions that had something to read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -504,14 +504,21 @@ class Session:
             self.lose()
 
 
+def send_to_all(data: bytes, sessions: Iterable[Session]) -> None:
+    """Hand bytes to sessions, each by whatever its `send` is now; never raises. One iteration is one delivery."""
+    size = len(data)
+    for session in sessions:
+        try:
+            sent = session.send(data)
+        except BlockingIOError:
+            session.start_queue(data, 0)
+        except OSError:
+            session.lose()
+        else:
+            if sent != size:
+                session.start_queue(data, sent)
+
+
 def send_to(session: Session, data: bytes) -> None:
-    """Hand bytes to a session by whatever its `send` is now; never raises."""
-    try:
-        sent = session.send(data)
-    except BlockingIOError:
-        session.start_queue(data, 0)
-    except OSError:
-        session.lose()
-    else:
-        if sent != len(data):
-            session.start_queue(data, sent)
+    """Hand bytes to one session."""
+    send_to_all(data, (session,))
