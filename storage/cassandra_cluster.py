@@ -79,11 +79,28 @@ def connect(settings: CassandraSettings) -> tuple[Cluster, DriverSession]:
         StoreUnavailable: No node answers.
         StoreError: A node answers, and refuses: wrong password, no right to make the keyspace, a name that is none.
     """
+    cluster = open_cluster(settings)
+    try:
+        session = cluster.connect()
+        _make_keyspace(session, settings)
+        session.set_keyspace(settings.keyspace)
+    except Exception as error:
+        cluster.shutdown()
+        raise refusal(error) from error
+    return cluster, session
+
+
+def open_cluster(settings: CassandraSettings) -> Cluster:
+    """Return the driver's side of the cluster, which connects at the first `connect`; `shutdown` closes it.
+
+    Raises:
+        StoreError: The settings cannot be used.
+    """
     if not _KEYSPACE.fullmatch(settings.keyspace):
         raise StoreError(f"{settings.keyspace!r} cannot be a keyspace: a-z, then up to 47 of a-z 0-9 _")
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_one_line)
-    cluster = Cluster(
+    return Cluster(
         list(settings.contact_points),
         port=settings.port,
         protocol_version=_PROTOCOL_VERSION,
@@ -98,14 +115,6 @@ def connect(settings: CassandraSettings) -> tuple[Cluster, DriverSession]:
         auth_provider=PlainTextAuthProvider(settings.user, settings.password) if settings.user else None,
         **_tls(settings),
     )
-    try:
-        session = cluster.connect()
-        _make_keyspace(session, settings)
-        session.set_keyspace(settings.keyspace)
-    except Exception as error:
-        cluster.shutdown()
-        raise refusal(error) from error
-    return cluster, session
 
 
 def _profiles(settings: CassandraSettings) -> dict[Any, ExecutionProfile]:

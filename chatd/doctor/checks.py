@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 from chatd.config import Config
 from chatd.doctor import Check, Finding, ServiceCheck
+from chatd.doctor.cassandra import check_cassandra
 from chatd.doctor.certificate import check_certificate
 from chatd.doctor.clock import check_clock
 from chatd.doctor.disk import check_disk
@@ -24,7 +25,7 @@ OF_THIS_MACHINE: tuple[Check, ...] = (
     check_sqlite,
     check_certificate,
 )
-OF_SERVICES: tuple[ServiceCheck, ...] = (check_port, check_issuer, check_encryption, check_redis)
+OF_SERVICES: tuple[ServiceCheck, ...] = (check_port, check_issuer, check_encryption, check_redis, check_cassandra)
 
 
 async def examine(config: Config) -> AsyncIterator[Finding]:

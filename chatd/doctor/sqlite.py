@@ -15,7 +15,7 @@ _SUBJECT = "sqlite"
 
 def check_sqlite(config: Config) -> list[Finding]:
     """Open the database for reading and look at how it commits."""
-    if str(config.store.kind) != "sqlite":
+    if config.store.kind != "sqlite":
         return []
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         needed = ".".join(str(part) for part in OLDEST_SQLITE)
