@@ -59,21 +59,6 @@ class Cluster(Protocol):
         """Send a payload to a node's `Arrivals.take`, in order; it may be lost."""
 
 
-class Alone:
-    """A cluster of one node: everybody is here."""
-
-    def __init__(self) -> None:
-        self.take: Callable[[bytes], None] = lambda _: None
-
-    async def nodes_of(self, users: Collection[UserId]) -> Mapping[str, Sequence[UserId]]:
-        """Return this node."""
-        return {"": list(users)}
-
-    def send(self, node: str, payload: bytes) -> None:
-        """Take it at once."""
-        self.take(payload)
-
-
 class _Letter(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One message of a member channel, and whom it is for on the node that gets it."""
 

@@ -9,7 +9,7 @@ connects again. A command is never sent twice by the line: only who sent it know
 
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -98,16 +98,18 @@ class Line:
         """Use a connection until it ends."""
         self._waiting, self._out, self.error = deque(), [], None
         waiting = self._waiting
-        reason = "the node leaves"
+        ends: list[str] = []  # why, by whoever noticed first
         try:
             self.on_connected(self)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write_loop, stream, nursery.cancel_scope)
-                nursery.start_soon(self._watch_loop, nursery.cancel_scope)
-                reason = await self._read_loop(stream, waiting)
-                nursery.cancel_scope.cancel()
-            reason = reason or f"no answer for {self._config.reply_seconds:g} seconds"
+                for loop in (
+                    self._write_loop(stream),
+                    self._watch_loop(),
+                    self._read_loop(stream, waiting),
+                ):
+                    nursery.start_soon(_until_end, loop, ends, nursery.cancel_scope)
         finally:
+            reason = ends[0] if ends else "the node leaves"
             self._waiting, self._out, self._writer = None, [], None
             lost = RedisUnavailable(f"the connection to Redis at {self.address} was lost: {reason}")
             self.error = lost
@@ -134,16 +136,16 @@ class Line:
                 _call(waiting.popleft(), answer)
             _call_safely(self.on_answers)
 
-    async def _write_loop(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
-        """Write what each turn brings."""
+    async def _write_loop(self, stream: trio.abc.Stream) -> str:
+        """Write what each turn brings; return why that cannot go on."""
         try:
             while True:
                 while self._out:
                     out, self._out = self._out, []
                     await stream.send_all(b"".join(out))
                 await self._sleep()
-        except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError):
-            scope.cancel()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError) as error:
+            return str(error) or "broken"
 
     async def _sleep(self) -> None:
         self._writer = trio.lowlevel.current_task()
@@ -154,7 +156,7 @@ class Line:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    async def _watch_loop(self, scope: trio.CancelScope) -> None:
+    async def _watch_loop(self) -> str:
         """Give up a connection on which commands wait and nothing is answered: the server hangs, or the path is dead.
 
         It counts quiet periods instead of keeping a time for each command, which would cost more than the rest of it.
@@ -166,7 +168,13 @@ class Line:
             await trio.sleep(self._config.reply_seconds / periods)
             quiet = quiet + 1 if self._waiting and self._answers == answers else 0
             answers = self._answers
-        scope.cancel()
+        return f"no answer for {self._config.reply_seconds:g} seconds"
+
+
+async def _until_end(loop: Coroutine[Any, Any, str], ends: list[str], scope: trio.CancelScope) -> None:
+    """Run one loop of a connection; when it ends, so does the connection."""
+    ends.append(await loop)
+    scope.cancel()
 
 
 def _call(done: Done, answer: object) -> None:

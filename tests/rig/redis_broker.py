@@ -1,13 +1,12 @@
 """Brokers on a real Redis, with a desk in the place of the router; several of them may share Redis and a store."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import time
 
 import msgspec
 import trio
 
-from chatd.broker.posting import Alone, Cluster
 from chatd.broker.redis import Local, RedisBroker
 from chatd.config import Config, Redis
 from chatd.counters import Latency
@@ -35,8 +34,42 @@ class RedisNode:
         self.lost: list[ChannelName] = []
 
 
-async def _nobody(_: ChannelName) -> Collection[UserId]:
-    return ()
+class Street:
+    """The other nodes as a test wants them: who is where, and what becomes of post."""
+
+    def __init__(self, homes: Mapping[UserId, str]) -> None:
+        self.homes = homes
+        self.takers: dict[str, Callable[[bytes], None]] = {}
+        self.sent = 0
+        self.drops = False
+        self.kept: list[tuple[str, bytes]] | None = None
+        """Post that waits for `deliver`, if it is to wait."""
+
+    async def nodes_of(self, users: Collection[UserId]) -> Mapping[str, Sequence[UserId]]:
+        """Return where the users are."""
+        nodes: dict[str, list[UserId]] = {}
+        for user in users:
+            if user in self.homes:
+                nodes.setdefault(self.homes[user], []).append(user)
+        await trio.lowlevel.checkpoint()
+        return nodes
+
+    def send(self, node: str, payload: bytes) -> None:
+        """Take it to the node, or not."""
+        self.sent += 1
+        if self.drops:
+            return
+        if self.kept is not None:
+            self.kept.append((node, payload))
+        else:
+            self.takers[node](payload)
+
+    def deliver(self, order: Sequence[int]) -> None:
+        """Take what waits to the nodes, in this order."""
+        kept, self.kept = self.kept or [], None
+        for index in order:
+            node, payload = kept[index]
+            self.takers[node](payload)
 
 
 @asynccontextmanager
@@ -45,25 +78,31 @@ async def redis_node(
     config: Config,
     *,
     channels: Collection[ChannelName] = (DURABLE, OTHER, RECENT, PASSING),
-    cluster: Cluster | None = None,
+    street: Street | None = None,
+    name: str = "one",
 ) -> AsyncIterator[RedisNode]:
     """Run a broker whose desk reads these channels. At the end of the block it is stopped in good order."""
     desk = Desk()
     lost: list[ChannelName] = []
+    street = street or Street({})
+
+    async def audience(channel: ChannelName) -> Collection[UserId]:
+        return await store.members(channel)
 
     def arriving(_: StoredMessage) -> None:
         pass
 
-    local = Local(desk.deliver, desk.in_use.__contains__, lost.append, _nobody, lambda: (), arriving)
-    servers = Servers(config.redis, "test")
-    members = cluster or Alone()
+    def users_here() -> Collection[UserId]:
+        return [user for user, home in street.homes.items() if home == name]
+
+    local = Local(desk.deliver, desk.in_use.__contains__, lost.append, audience, users_here, arriving)
+    servers = Servers(config.redis, name)
     async with trio.open_nursery() as nursery:
         await nursery.start(servers.run)
         await servers.start()
-        broker = RedisBroker(servers, store, Settings(config), rules, local, members, time, Latency())
+        broker = RedisBroker(servers, store, Settings(config), rules, local, street, time, Latency())
         desk.broker = broker
-        if isinstance(members, Alone):
-            members.take = broker.arrivals.take
+        street.takers[name] = broker.arrivals.take
         await broker.start()
         nursery.start_soon(broker.run)
         desk.in_use.update(channels)

@@ -1,0 +1,174 @@
+"""Two brokers over one Redis and one store: nothing acknowledged is lost, and every reader sees the same."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+import trio
+
+from chatd.broker import Published
+from storage import Done, Store
+from storage.records import StoredMessage
+from storage.sqlite import SqliteStore, open_sqlite
+from tests.conftest import StartRedis
+from tests.rig.broker import DURABLE, draft
+from tests.rig.redis import RedisServer
+from tests.rig.redis_broker import RedisNode, redis_config, redis_node
+from tests.rig.witness import Witness
+
+pytestmark = pytest.mark.system
+
+WRITERS = 6
+
+Pair = tuple[RedisNode, RedisNode, SqliteStore]
+
+
+@asynccontextmanager
+async def two_nodes(
+    path: Path, *addresses: str, **keys: object
+) -> AsyncIterator[tuple[RedisNode, RedisNode, SqliteStore]]:
+    """Run two brokers that share a store, each with a reader."""
+    config = redis_config(*addresses, **{"leftover_seconds": 0.5, "settle_seconds": 0.3, **keys})
+    async with (
+        open_sqlite(path / "chatd.sqlite3") as store,
+        redis_node(store, config, channels=[DURABLE]) as one,
+        redis_node(store, config, channels=[DURABLE]) as two,
+    ):
+        yield one, two, store
+
+
+async def write_through(
+    path: Path, server: RedisServer, trouble: Callable[[], object], after: Callable[[], object], seconds: float
+) -> Witness:
+    """Let many write through both nodes while Redis is in trouble; check all promises afterwards."""
+    witness = Witness(DURABLE)
+    async with two_nodes(path, server.address) as (one, two, store):
+        desks = [one.desk, two.desk]
+        enough = trio.Event()
+        async with trio.open_nursery() as nursery:
+            for number in range(WRITERS):
+                nursery.start_soon(witness.write, desks[number % 2 :] + desks[: number % 2], f"writer{number}", enough)
+            await trio.sleep(0.3)
+            before = len(witness.acked)
+            await trio.to_thread.run_sync(trouble)
+            await trio.sleep(seconds)
+            await trio.to_thread.run_sync(after)
+            await trio.sleep(0.5)
+            with trio.fail_after(20):
+                while len(witness.acked) < 2 * before:  # noqa: ASYNC110
+                    await trio.sleep(0.05)
+            enough.set()
+        await witness.caught_up(store, *desks)
+        assert before > 0
+        await witness.check(store, *desks)
+    return witness
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.6])
+async def test_a_redis_that_stands_still_costs_nothing(start_redis: StartRedis, tmp_path: Path, seconds: float) -> None:
+    server = start_redis()
+    await write_through(tmp_path, server, server.pause, server.resume, seconds)
+
+
+async def test_a_redis_that_is_killed_and_has_its_data_costs_nothing(start_redis: StartRedis, tmp_path: Path) -> None:
+    server = start_redis(appendonly=True)
+    await write_through(tmp_path, server, server.kill, server.start, 0.3)
+
+
+async def test_a_redis_that_is_killed_and_has_lost_all_costs_nothing(start_redis: StartRedis, tmp_path: Path) -> None:
+    server = start_redis()
+    await write_through(tmp_path, server, server.kill, server.start, 0.3)
+
+
+async def test_a_redis_that_comes_back_with_older_data_gives_no_place_twice(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    server = start_redis()
+
+    def go_back() -> None:
+        server.kill()
+        server.start()
+
+    async with two_nodes(tmp_path, server.address) as (one, two, store):
+        witness = Witness(DURABLE)
+        enough = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(witness.write, [one.desk, two.desk], "before", enough)
+            await trio.sleep(0.1)
+            with server.client() as client:
+                client.save()
+            await trio.sleep(0.2)
+            await trio.to_thread.run_sync(go_back)
+            await trio.sleep(1.0)
+            enough.set()
+        await witness.caught_up(store, one.desk, two.desk)
+        await witness.check(store, one.desk, two.desk)
+
+
+async def test_a_reader_whose_connection_is_replaced_misses_nothing(redis_server: RedisServer, tmp_path: Path) -> None:
+    witness = Witness(DURABLE)
+    async with two_nodes(tmp_path, redis_server.address) as (one, two, store):
+        enough = trio.Event()
+        async with trio.open_nursery() as nursery:
+            for number in range(WRITERS):
+                nursery.start_soon(witness.write, [one.desk, two.desk], f"writer{number}", enough)
+            with redis_server.client() as client:
+                for _ in range(10):
+                    await trio.sleep(0.05)
+                    client.client_kill_filter(_type="pubsub")
+            enough.set()
+        await witness.caught_up(store, one.desk, two.desk)
+        await witness.check(store, one.desk, two.desk)
+        fills = [node.broker.many_nodes_statistics() for node in (one, two)]
+        assert sum(statistics.fills for statistics in fills) > 0
+        assert [statistics.losses for statistics in fills] == [0, 0]
+
+
+@pytest.mark.parametrize("point", ["before the store", "after the store"])
+async def test_what_a_dead_node_left_is_finished_by_another(
+    redis_server: RedisServer, tmp_path: Path, point: str
+) -> None:
+    config = redis_config(redis_server.address, leftover_seconds=0.3)
+    async with open_sqlite(tmp_path / "chatd.sqlite3") as store, redis_node(store, config, channels=[DURABLE]) as two:
+        crashing = CrashingStore(store, after_store=point == "after the store")
+        with trio.CancelScope() as life:
+            crashing.life = life
+            async with redis_node(crashing.as_store(), config, channels=[]) as one:
+                await one.broker.publish([draft(f"k{number}") for number in range(10)])
+        assert life.cancelled_caught
+        with trio.fail_after(5):
+            while two.broker.many_nodes_statistics().leftovers < 10:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        assert two.desk.seqs() == list(range(1, 11))
+        again = await two.desk.publish(*(draft(f"k{number}", retry=True) for number in range(10)))
+        assert [answer.place.seq for answer in again if isinstance(answer, Published)] == list(range(1, 11))
+        stored = await store.history(DURABLE, limit=100)
+        assert [(message.seq, message.key) for message in stored] == [(n + 1, f"k{n}") for n in range(10)]
+        assert two.desk.seqs() == list(range(1, 11))
+        with redis_server.client() as client:
+            assert [client.xlen(key) for key in client.scan_iter("*wal")] in ([], [0])
+
+
+class CrashingStore:
+    """A store whose node dies when it writes: right before, or right after and before anybody knows."""
+
+    def __init__(self, store: SqliteStore, *, after_store: bool) -> None:
+        self._store = store
+        self._after_store = after_store
+        self.life: trio.CancelScope | None = None
+
+    def as_store(self) -> Store:
+        """Give it to who wants a whole store."""
+        return cast(Store, self)
+
+    def submit(self, messages: Sequence[StoredMessage], done: Done) -> None:
+        """End the node."""
+        assert self.life is not None
+        self.life.cancel()
+        if self._after_store:
+            self._store.submit(messages, lambda _: None)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
