@@ -29,8 +29,9 @@ _SHOWN_HOLES = 20
 def db() -> None:
     """Look after the database: SQLite's file, or the keyspace in Cassandra, whichever the configuration names.
 
-    The file is `store.path` in the folder `server.var`. While chatd serves from it all but `migrate` and `import` may be
-    used; while nodes serve from Cassandra, all but `import`. `check` and `backup` are for a file; Cassandra has its own.
+    The file is `store.path` in the folder `server.var`. While chatd serves from it all but `migrate` and `import` may
+    be used; while nodes serve from Cassandra, all but `import`. `check` and `backup` are for a file; Cassandra has its
+    own.
     """
 
 

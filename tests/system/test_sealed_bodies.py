@@ -1,9 +1,12 @@
 """A real node that seals bodies: nothing of them is on its disk, and without its key it does not start."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from protocol.codes import ErrorCode
 from tests.system.conftest import StartNode
 from tests.system.process import NodeProcess, chatd
 from tests.system.wire import wire
@@ -45,6 +48,27 @@ async def test_bodies_are_nowhere_on_disk_and_come_back_after_a_kill(start_node:
     assert chatd(node.directory, "db", "keys", "rotate").returncode == 0
     async with wire(node) as alice:
         await alice.enter(node.token("alice"))
+        page = await alice.ask(type="history", channel="track:alice")
+        assert [message["data"] for message in page["messages"]] == [{"where": "at the lake"}]
+
+
+async def test_history_is_unavailable_while_a_data_key_is_lost(start_node: StartNode) -> None:
+    node = start_node({"auth.hash_memory_kib": 8}, ENCRYPTION, start=False)
+    chatd(node.directory, "db", "keys", "make", "main.key")
+    node.start()
+    async with wire(node) as alice:
+        await alice.enter(node.token("alice"))
+        await alice.ask(type="send", channel="track:alice", key="one", data={"where": "at the lake"})
+    node.kill()
+    with closing(sqlite3.connect(node.directory / "var" / "chatd.sqlite3")) as database, database:
+        [lost] = database.execute("DELETE FROM data_keys RETURNING *").fetchall()
+    node.start()
+    async with wire(node) as alice:
+        await alice.enter(node.token("alice"))
+        answer = await alice.ask(type="history", channel="track:alice")
+        assert (answer["type"], answer["code"]) == ("error", ErrorCode.UNAVAILABLE)
+        with closing(sqlite3.connect(node.directory / "var" / "chatd.sqlite3")) as database, database:
+            database.execute("INSERT INTO data_keys VALUES (?, ?, ?, ?)", lost)
         page = await alice.ask(type="history", channel="track:alice")
         assert [message["data"] for message in page["messages"]] == [{"where": "at the lake"}]
 
