@@ -30,7 +30,7 @@ from tests.rig.redis import RedisServer
 
 PATIENCE_SECONDS = 10.0
 
-CLUSTER = Cluster(heartbeat_seconds=0.05, lease_seconds=0.4, claim_seconds=1.0, register_seconds=1.0)
+CLUSTER = Cluster(heartbeat_seconds=0.1, lease_seconds=1.0, claim_seconds=5.0, register_seconds=1.0)
 REDIS = Redis(connect_seconds=5.0, reply_seconds=2.0)
 
 

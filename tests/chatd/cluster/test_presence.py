@@ -76,9 +76,8 @@ async def test_the_users_of_a_node_that_died_are_gone_unless_they_came_back(redi
         one.watched = set(users)
         async with running_site(redis_server, "two") as two:
             await two.come(*users)
-            two.presence.channel_entered(CLUB, users[0])
-            two.presence.channel_entered(CLUB, users[1])
-            one.presence.channel_entered(CLUB, ALICE)
+            await enter(one, CLUB, ALICE)
+            await enter(two, CLUB, *users[:2])
             await until(lambda: Joined(channel=CLUB, user=users[1]) in one.events)
             dead = two.cluster.incarnation.node
         back = users[:50]
@@ -106,9 +105,10 @@ async def test_a_node_that_leaves_takes_its_users_with_it_at_once(redis_server: 
 
 
 async def enter(site: Site, channel: ChannelName, *users: str) -> None:
-    """Let users read a channel."""
+    """Let users read a channel, and let the others know of it."""
     for user in users:
         site.presence.channel_entered(channel, UserId(user))
+    await site.presence.readers(channel)
 
 
 async def test_a_channel_is_listed_and_counted_over_all_nodes(redis_server: RedisServer) -> None:
