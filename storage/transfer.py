@@ -103,8 +103,10 @@ def check_archive(reader: FrameReader, progress: Progress) -> End:
     raise AssertionError("frames end with an End or an error")
 
 
-async def load(reader: FrameReader, target: Target, progress: Progress) -> End:
+async def load(reader: FrameReader, target: Target, progress: Progress, *, continues: bool = False) -> End:
     """Fill a store with what of an archive is not in it yet; return the archive's end.
+
+    `continues` says that nothing was written to the old store since: then channels go on with their epochs.
 
     Raises:
         ArchiveError: The archive is damaged, or not one that this program can read.
@@ -131,13 +133,17 @@ async def load(reader: FrameReader, target: Target, progress: Progress) -> End:
             case End():
                 _compare(frame, checksum)
                 await filler.flush()
-                await _end(target, mark.origin, frame.at)
+                await _end(target, mark.origin, None if continues else frame.at)
                 return frame
     raise AssertionError("frames end with an End or an error")
 
 
-async def copy(source: Source, target: Target, origin: str, now: Callable[[], int], progress: Progress) -> Checksum:
+async def copy(
+    source: Source, target: Target, origin: str, now: Callable[[], int], progress: Progress, *, continues: bool = False
+) -> Checksum:
     """Fill a store from another one, called `origin`; return the checksum of what was copied.
+
+    `continues` says that nothing is written to the old store any more: then channels go on with their epochs.
 
     Raises:
         StoreInUse: There is something else in the store to be filled.
@@ -155,7 +161,7 @@ async def copy(source: Source, target: Target, origin: str, now: Callable[[], in
         mark = Mark(origin, steps, table, page.next, checksum.tallies)
         await filler.add(table, page.records, sum(map(len, encoded)), mark)
     await filler.flush()
-    await _end(target, origin, now())
+    await _end(target, origin, None if continues else now())
     return checksum
 
 
@@ -255,9 +261,9 @@ async def _keep(target: Target, mark: Mark) -> None:
     await target.put_meta(MARK, msgspec.json.encode(mark).decode())
 
 
-async def _end(target: Target, origin: str, at: int) -> None:
+async def _end(target: Target, origin: str, at: int | None) -> None:
     """Say when the copy was made: seqs that were given after it, in the old store, must not be given again."""
-    await target.put_meta(COPIED_AT, str(at))
+    await target.put_meta(COPIED_AT, None if at is None else str(at))
     await target.put_meta(FILLED_FROM, origin)
     await target.put_meta(MARK, None)
 

@@ -27,6 +27,12 @@ from storage.transfer import check_archive, checksum_of, copy, export, load
 
 _STREAM = Path("-")
 
+_continues_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--continues",
+    is_flag=True,
+    help="Nothing was or will be written to the old store since: channels keep their epochs, and readers their cursors.",
+)
+
 
 def _now() -> int:
     return int(time.time() * 1000)
@@ -74,15 +80,16 @@ async def _export_stream(config: Config, bodies: Bodies) -> End:
 @click.command("import")
 @click.argument("archive", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--check", is_flag=True, help="Only see whether the archive is whole; touch no store.")
+@_continues_option
 @config_option
-def import_command(archive: Path, check: bool, path: Path | None) -> None:
+def import_command(archive: Path, check: bool, continues: bool, path: Path | None) -> None:
     """Fill an empty store with what `chatd db export` wrote to ARCHIVE (-: from standard input).
 
     A file is checked before anything of it is loaded. If it is interrupted, the same command goes on where it was; no
     node serves from a store that is half filled.
     """
     config = config_or_exit(path)
-    end = _run(_check, archive) if check else _run(_import, config, archive)
+    end = _run(_check, archive) if check else _run(_import, config, archive, continues)
     _report(end.tallies, end.checksum)
 
 
@@ -91,14 +98,14 @@ async def _check(archive: Path) -> End:
         return check_archive(reader, progress())
 
 
-async def _import(config: Config, archive: Path) -> End:
+async def _import(config: Config, archive: Path, continues: bool) -> End:
     tallies: dict[Table, Tally] = {}
     if archive != _STREAM:
         tallies = (await _check(archive)).tallies
     with _bars("loading") as progress, _opened(archive) as reader:
         _make_folder(config)
         async with open_target(config) as target:
-            return await load(reader, target, progress(tallies))
+            return await load(reader, target, progress(tallies), continues=continues)
 
 
 @click.command("copy")
@@ -109,23 +116,24 @@ async def _import(config: Config, archive: Path) -> End:
     type=click.Path(path_type=Path, dir_okay=False),
     help="The configuration whose store is to be filled.",
 )
+@_continues_option
 @config_option
-def copy_command(other: Path, path: Path | None) -> None:
+def copy_command(other: Path, continues: bool, path: Path | None) -> None:
     """Fill another empty store from this one, without a file between them.
 
     Nodes may serve from this one meanwhile. If it is interrupted, the same command goes on where it was; no node serves
     from a store that is half filled.
     """
-    checksum = _run(_copy, config_or_exit(path), config_or_exit(other))
+    checksum = _run(_copy, config_or_exit(path), config_or_exit(other), continues)
     _report(checksum.tallies, checksum.hexdigest())
 
 
-async def _copy(config: Config, other: Config) -> Checksum:
+async def _copy(config: Config, other: Config, continues: bool) -> Checksum:
     async with open_source(config) as source:
         _make_folder(other)
         async with open_target(other) as target:
             with _bars("copying") as progress:
-                return await copy(source, target, describe(config), _now, progress())
+                return await copy(source, target, describe(config), _now, progress(), continues=continues)
 
 
 @click.command("checksum")

@@ -153,6 +153,16 @@ async def test_a_filled_store_says_when_it_was_copied(full: SqliteStore, empty: 
         await load_from(tmp_path / "archive", empty)
 
 
+async def test_a_store_that_continues_another_is_no_copy(full: SqliteStore, empty: SqliteStore, tmp_path: Path) -> None:
+    await export_to(full, tmp_path / "archive")
+    with (tmp_path / "archive").open("rb") as file:
+        await load(FrameReader(file, ""), empty, ignore, continues=True)
+    assert await empty.get_meta(COPIED_AT) is None
+    async with open_sqlite(tmp_path / "third.sqlite3") as third:
+        await copy(full, third, "full", now, ignore, continues=True)
+        assert await third.get_meta(COPIED_AT) is None
+
+
 @pytest.mark.parametrize("calls", range(0, 14, 3))
 async def test_an_export_goes_on_where_it_was_interrupted(full: SqliteStore, tmp_path: Path, calls: int) -> None:
     for name in ("archive", "whole"):
