@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from chatd.accounts.accounts import Accounts
@@ -35,6 +36,7 @@ from chatd.metrics import Metrics
 from chatd.poller import Poller
 from chatd.presence import Tracker
 from chatd.presence.tracker import PresenceEvent, PresenceTracker
+from chatd.push.devices import PushDevices
 from chatd.push.pushing import Pushing
 from chatd.push.whereabouts import NodeWhereabouts
 from chatd.reading import Reading
@@ -209,6 +211,9 @@ def build_node(
         }
         | shared,
     )
+    push = config.push
+    devices = PushDevices(store, directory, pushing.providers, push.webpush.hosts, push.tokens_per_device, clock)
+    accounts.on_revoked.append(lambda device: pushing.later(partial(devices.forget, device)))
     realtime = NodeRealtime(router, reading, reads, groups, directory, lambda: node.leaving)
     app = build_app(
         Services(
@@ -222,6 +227,8 @@ def build_node(
             backend,
             backend.rates,
             lambda: settings.limits,
+            devices,
+            pushing.public_key,
         )
     )
     hot = HotPublish(app, backend, config.limits)

@@ -10,6 +10,7 @@ from chatd.backend.build import Backend
 from chatd.config import Config, Limits
 from chatd.counters import Counters
 from chatd.limits import Policy
+from chatd.push.devices import PushDevices
 from chatd.rates import Rates
 from storage import Store
 
@@ -28,6 +29,8 @@ class Services:
     backend: Backend
     user_rates: Rates
     limits: Callable[[], Limits]
+    push_devices: PushDevices
+    push_key: str | None
 
     def user_policy(self) -> Policy:
         """Return how often one user may ask, as it is in force now."""

@@ -1,7 +1,7 @@
 """All of pushing on one node: what notices messages, what does the work, and what devices ask for over HTTP."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 
@@ -18,11 +18,14 @@ from protocol.names import ChannelName
 from storage import Store
 from storage.jobs import JobQueue
 
+# Devices that were revoked and whose tokens are not removed yet: a user has dozens, an operator revokes a few users.
+_CALLS = 10_000
+
 Rules = Callable[[ChannelName], Namespace]
 
 
 class Pushing:
-    """The parts of one node. Without a configured service nothing is noted and nothing runs."""
+    """The parts of one node. Without a configured service nothing is noted and nobody is told."""
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Pushing:
     ) -> None:
         self._config = config.push
         self.counts = PushCounts()
+        self._send_later, self._receive_later = trio.open_memory_channel[Callable[[], Awaitable[None]]](_CALLS)
         self.public_key: str | None = None
         """VAPID's, for pages; None without Web Push."""
         self.providers: tuple[str, ...] = ()
@@ -75,9 +79,21 @@ class Pushing:
         if self._worker is not None:
             self._worker.on_given_up.append(tell)
 
+    def later(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Call this soon, one after the other; never waits. Of too many the newest are dropped."""
+        try:
+            self._send_later.send_nowait(call)
+        except trio.WouldBlock:
+            self.counts.lost["calls"] += 1
+
+    async def _call_later(self) -> None:
+        async for call in self._receive_later:
+            await call()
+
     async def run(self) -> None:
-        """Note and work until cancelled; returns at once without a service."""
+        """Note and work until cancelled."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._call_later)
             if self._watch is not None:
                 nursery.start_soon(self._watch.run)
             if self._worker is not None:

@@ -1,21 +1,24 @@
 """The part of a store that accounts use, in memory."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import msgspec
 import trio
 
-from protocol.names import DeviceId, UserId
+from protocol.names import ChannelName, DeviceId, UserId
 from storage import AlreadyExists, Store
-from storage.records import DeviceRecord, UserRecord
+from storage.records import DeviceRecord, PreferenceRecord, Provider, PushTokenRecord, UserRecord
 
 
 class AccountRecords:
-    """Users and devices as the Store promises to keep them; each call is a checkpoint, as real ones are."""
+    """Users, devices and what they say of pushes, as the Store promises to keep them; each call is a checkpoint, as real ones are."""
 
     def __init__(self) -> None:
         self.users: dict[str, UserRecord] = {}
         self.device_records: dict[DeviceId, DeviceRecord] = {}
+        self.push_token_records: dict[tuple[str, str], PushTokenRecord] = {}
+        self.preference_records: dict[tuple[UserId, ChannelName], PreferenceRecord] = {}
         self.failure: Exception | None = None
 
     def as_store(self) -> Store:
@@ -35,6 +38,27 @@ class AccountRecords:
     async def put_user(self, user: UserRecord) -> None:
         await self._wait()
         self.users[user.user.lower()] = user
+
+    async def put_push_token(self, token: PushTokenRecord) -> None:
+        await self._wait()
+        self.push_token_records[token.provider, token.token] = token
+
+    async def push_tokens(self, users: Sequence[UserId]) -> list[PushTokenRecord]:
+        await self._wait()
+        return [record for record in self.push_token_records.values() if record.user in users]
+
+    async def remove_push_token(self, provider: Provider, token: str) -> None:
+        await self._wait()
+        self.push_token_records.pop((provider, token), None)
+
+    async def put_preference(self, preference: PreferenceRecord) -> None:
+        await self._wait()
+        self.preference_records[preference.user, preference.channel] = preference
+
+    async def preferences(self, users: Sequence[UserId], channel: ChannelName) -> list[PreferenceRecord]:
+        await self._wait()
+        wanted = {(user, one) for user in users for one in (ChannelName(""), channel)}
+        return [record for place, record in self.preference_records.items() if place in wanted]
 
     async def put_device(self, device: DeviceRecord) -> None:
         await self._wait()

@@ -17,7 +17,10 @@ from chatd.api.services import Services
 from chatd.backend.build import Backend
 from chatd.config import Auth, Config, Limits
 from chatd.counters import Counters
+from chatd.push.devices import PushDevices
 from chatd.rates import MemoryRates
+from chatd.rights import Directory
+from chatd.settings import Settings
 from protocol.names import DeviceId, UserId
 from tests.fakes.account_records import AccountRecords
 from tests.fakes.calm_realtime import CalmRealtime
@@ -28,6 +31,8 @@ CONFIG = Config(auth=Auth(hash_memory_kib=8, hash_passes=1), limits=Limits(http_
 
 NO_BACKEND = cast(Backend, SimpleNamespace(people=None, sessions=None, schedule=None, keyring=None))
 """For tests of what is not the server API."""
+
+PROVIDERS = ("fcm", "apns", "webpush")
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
 
@@ -72,6 +77,8 @@ def services(records: AccountRecords, realtime: CalmRealtime, tokens: Tokens, cl
         NO_BACKEND,
         rates,
         lambda: CONFIG.limits,
+        PushDevices(records.as_store(), Directory(Settings(CONFIG)), PROVIDERS, ("fcm.googleapis.com",), 2, clock),
+        "the-public-key",
     )
 
 
