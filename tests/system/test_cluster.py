@@ -19,6 +19,7 @@ pytestmark = pytest.mark.system
 
 CLUSTER: Settings = {
     "broker.kind": "redis",
+    "backend.key_refresh_seconds": 0.3,
     "cluster.heartbeat_seconds": 0.3,
     "cluster.lease_seconds": 1.5,
     "presence.grace_seconds": 1.0,
@@ -170,6 +171,27 @@ async def test_a_device_that_is_revoked_on_one_node_is_out_on_all(
         assert await alice.close_code() == CloseCode.REVOKED
         await again.upgrade()
         assert (await again.ask(type="connect", token=token))["code"] == ErrorCode.REVOKED
+
+
+async def test_a_backend_reaches_sessions_on_every_node(start_node: StartNode, redis_server: RedisServer) -> None:
+    one, two = start_nodes(start_node, redis_server, 2)
+    made = chatd(one.directory, "key", "create", "backend", "--action", "*", settings=one.settings)
+    headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
+    async with httpx.AsyncClient(base_url=f"{one.http_url}/v1/server", headers=headers) as http, wire(two) as alice:
+        await alice.enter(two.token("alice"))
+        while (await http.get("/sessions")).status_code == 401:
+            pass  # nodes learn of new keys now and then
+        listed = (await http.get("/sessions", params={"user": "alice"})).json()["sessions"]
+        assert [session["user"] for session in listed] == ["alice"]
+        assert (await http.post("/users/alice/subscribe", json={"channel": "room:hall"})).json() == {"count": 1}
+        assert (await alice.hear())["type"] == "subscribed"
+        assert (await http.post("/users/alice/unsubscribe", json={"channel": "room:hall"})).json() == {"count": 1}
+        while (event := await alice.hear())["type"] == "count":
+            pass
+        assert (event["type"], event["channel"]) == ("unsubscribed", "room:hall")
+        assert (await http.post("/users/alice/disconnect", json={})).json() == {"count": 1}
+        assert await alice.close_code() == CloseCode.DISMISSED
+        assert (await http.delete(f"/sessions/{listed[0]['session']}")).status_code == 404
 
 
 async def test_the_status_shows_every_node_and_server(start_node: StartNode, redis_server: RedisServer) -> None:
