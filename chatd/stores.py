@@ -13,7 +13,7 @@ from chatd.master_keys import open_ring
 from storage import Store
 from storage.archive import Bodies
 from storage.jobs import JobQueue
-from storage.moving import Source, Target
+from storage.moving import Origin, Target
 from storage.sealed import SealedStore, opened_source, seal
 from storage.sealing import DataKeys
 from storage.sqlite import SqliteSettings, open_sqlite
@@ -97,7 +97,7 @@ async def open_target(config: Config) -> AsyncIterator[Target]:
 
 
 @asynccontextmanager
-async def open_source(config: Config, bodies: Bodies = "kept") -> AsyncIterator[Source]:
+async def open_source(config: Config, bodies: Bodies = "kept") -> AsyncIterator[Origin]:
     """Open the store to read everything in it, also while nodes serve from it.
 
     Raises:
@@ -208,7 +208,7 @@ async def _open_plain(config: Config, *, migrates: bool) -> AsyncIterator[Target
 
 
 @asynccontextmanager
-async def _open_plain_source(config: Config) -> AsyncIterator[Source]:
+async def _open_plain_source(config: Config) -> AsyncIterator[Origin]:
     if config.store.kind == "cassandra":
         async with _open_cluster(config, migrates=False) as cluster:
             yield cluster

@@ -52,9 +52,13 @@ class Rows(msgspec.Struct, frozen=True, tag="rows"):
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):
-    """When the last page was read (Unix milliseconds), what there is of each table, and the checksum of it all."""
+    """When the last page was read (Unix milliseconds), what there is of each table, and the checksum of it all.
+
+    `copied_at` is when the store itself was copied from another one, 0 if it was not.
+    """
 
     at: int
+    copied_at: int
     tallies: dict[Table, Tally]
     checksum: str
 

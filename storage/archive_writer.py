@@ -57,9 +57,9 @@ class ArchiveWriter:
         self.checksum.add(table, encoded)
         self._append(Rows(table, next_, Raw(join(encoded))))
 
-    def end(self, at: int) -> End:
+    def end(self, at: int, copied_at: int = 0) -> End:
         """Append the end: the archive is whole."""
-        end = End(at, self.checksum.tallies, self.checksum.hexdigest())
+        end = End(at, copied_at, self.checksum.tallies, self.checksum.hexdigest())
         self._append(end)
         self._file.flush()
         return end

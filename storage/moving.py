@@ -78,7 +78,14 @@ class Source(Protocol):
         """
 
 
-class Target(Source, Store, Protocol):
+class Origin(Source, Protocol):
+    """A store that everything is taken from: it also says whether it is a copy itself."""
+
+    async def get_meta(self, name: str) -> str | None:
+        """Return a small named value, as `storage.Store` does."""
+
+
+class Target(Origin, Store, Protocol):
     """A store that takes records as they are; what is in it can be read."""
 
     async def load(self, table: Table, records: Sequence[msgspec.Struct]) -> None:

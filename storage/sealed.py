@@ -12,7 +12,7 @@ import trio
 from protocol.body import Body, Encoding
 from protocol.names import ChannelName, Seq, UserId
 from storage import Done, StoreError
-from storage.moving import Page, Source, Table, Target
+from storage.moving import Origin, Page, Table, Target
 from storage.records import DataKeyRecord, StoredMessage
 from storage.sealing import BodyDamaged, BodyUnreadable, KeyRing, is_sealed
 
@@ -39,7 +39,7 @@ async def seal(store: Target, ring: KeyRing, now: Callable[[], int]) -> "SealedS
     return SealedStore(store, ring)
 
 
-async def opened_source(source: Source, ring: KeyRing) -> "OpenedSource":
+async def opened_source(source: Origin, ring: KeyRing) -> "OpenedSource":
     """Put a source behind a ring of keys.
 
     Raises:
@@ -149,8 +149,9 @@ class SealedStore:
 class OpenedSource:
     """Reads everything with message bodies opened, and leaves out the data keys, which then are good for nothing."""
 
-    def __init__(self, source: Source, ring: KeyRing) -> None:
+    def __init__(self, source: Origin, ring: KeyRing) -> None:
         self._source = source
+        self.get_meta = source.get_meta
         self._ring = ring
 
     async def scan(self, table: Table, *, after: str | None, limit: int) -> Page:
@@ -184,4 +185,4 @@ def open_or_replace(ring: KeyRing, message: StoredMessage) -> StoredMessage:
 
 
 _target: type[Target] = SealedStore
-_source: type[Source] = OpenedSource
+_origin: type[Origin] = OpenedSource

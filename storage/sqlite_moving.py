@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import msgspec
 
-from storage import StoreError
+from storage import StoreError, sqlite_meta
 from storage import sqlite_messages as messages_table
 from storage.migrations import pending, shipped
-from storage.moving import RECORDS, Page, Source, Table
+from storage.moving import RECORDS, Origin, Page, Table
 from storage.records import LastSeen, MemberRecord, StoredMessage
 from storage.sqlite_accounts import DEVICES, USERS
 from storage.sqlite_away import PREFERENCES, PUSH_TOKENS, READ_MARKS
@@ -38,7 +38,7 @@ _MESSAGE_KEY = ("channel", "seq")
 
 
 @asynccontextmanager
-async def open_source(path: Path) -> AsyncIterator[Source]:
+async def open_source(path: Path) -> AsyncIterator[Origin]:
     """Open a database to be read only; a node may serve from it meanwhile.
 
     Raises:
@@ -54,7 +54,7 @@ async def open_source(path: Path) -> AsyncIterator[Source]:
 
 
 class SqliteSource:
-    """Implements `storage.moving.Source`."""
+    """Implements `storage.moving.Origin`."""
 
     def __init__(self, readers: Readers) -> None:
         self._readers = readers
@@ -62,6 +62,10 @@ class SqliteSource:
     async def scan(self, table: Table, *, after: str | None, limit: int) -> Page:
         """Read a page of a table."""
         return await self._readers.run(lambda db: scan(db, table, after, limit))
+
+    async def get_meta(self, name: str) -> str | None:
+        """Return a small named value."""
+        return await self._readers.run(lambda db: sqlite_meta.get(db, name))
 
 
 def scan(connection: sqlite3.Connection, table: Table, after: str | None, limit: int) -> Page:
@@ -92,4 +96,4 @@ def load(connection: sqlite3.Connection, table: Table, records: Sequence[msgspec
         rows.replace(connection, records)
 
 
-_: type[Source] = SqliteSource
+_: type[Origin] = SqliteSource

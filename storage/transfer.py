@@ -15,7 +15,7 @@ from storage.archive import ArchiveDamaged, ArchiveError, Begin, End, FrameReade
 from storage.archive_rows import decode_records, encode_records, split
 from storage.archive_writer import ArchiveWriter
 from storage.checksum import Checksum, Tally
-from storage.moving import Page, Source, Table, Target
+from storage.moving import Origin, Page, Source, Table, Target
 
 MARK = "being_filled"
 """The `meta` value of a store that is being filled."""
@@ -62,7 +62,7 @@ async def check_not_being_filled(store: Store) -> None:
         )
 
 
-async def export(source: Source, writer: ArchiveWriter, now: Callable[[], int], progress: Progress) -> End:
+async def export(source: Origin, writer: ArchiveWriter, now: Callable[[], int], progress: Progress) -> End:
     """Write everything that is not in the archive yet; return its end."""
     last = writer.last
     walk = _Walk(source) if last is None else _Walk(source, last.table, last.next)
@@ -70,7 +70,7 @@ async def export(source: Source, writer: ArchiveWriter, now: Callable[[], int], 
         table, page = step
         writer.write(table, page.next, encode_records(table, page.records))
         progress(table, len(page.records))
-    return writer.end(now())
+    return writer.end(now(), await _copied_at(source))
 
 
 async def checksum_of(source: Source, progress: Progress) -> Checksum:
@@ -133,13 +133,13 @@ async def load(reader: FrameReader, target: Target, progress: Progress, *, conti
             case End():
                 _compare(frame, checksum)
                 await filler.flush()
-                await _end(target, mark.origin, None if continues else frame.at)
+                await _end(target, mark.origin, frame.copied_at if continues else frame.at)
                 return frame
     raise AssertionError("frames end with an End or an error")
 
 
 async def copy(
-    source: Source, target: Target, origin: str, now: Callable[[], int], progress: Progress, *, continues: bool = False
+    source: Origin, target: Target, origin: str, now: Callable[[], int], progress: Progress, *, continues: bool = False
 ) -> Checksum:
     """Fill a store from another one, called `origin`; return the checksum of what was copied.
 
@@ -161,7 +161,7 @@ async def copy(
         mark = Mark(origin, steps, table, page.next, checksum.tallies)
         await filler.add(table, page.records, sum(map(len, encoded)), mark)
     await filler.flush()
-    await _end(target, origin, None if continues else now())
+    await _end(target, origin, await _copied_at(source) if continues else now())
     return checksum
 
 
@@ -261,9 +261,18 @@ async def _keep(target: Target, mark: Mark) -> None:
     await target.put_meta(MARK, msgspec.json.encode(mark).decode())
 
 
-async def _end(target: Target, origin: str, at: int | None) -> None:
-    """Say when the copy was made: seqs that were given after it, in the old store, must not be given again."""
-    await target.put_meta(COPIED_AT, None if at is None else str(at))
+async def _copied_at(source: Origin) -> int:
+    """Return when the store was copied from another one; 0 if it was not."""
+    return int(await source.get_meta(COPIED_AT) or 0)
+
+
+async def _end(target: Target, origin: str, at: int) -> None:
+    """Say when the copy was made: seqs that were given after it, in the old store, must not be given again.
+
+    A store that continues one that was a copy itself is a copy of that time: its channels may not have been written to
+    since, and would be reborn only then.
+    """
+    await target.put_meta(COPIED_AT, str(at) if at else None)
     await target.put_meta(FILLED_FROM, origin)
     await target.put_meta(MARK, None)
 

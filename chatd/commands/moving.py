@@ -30,7 +30,7 @@ _STREAM = Path("-")
 _continues_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--continues",
     is_flag=True,
-    help="Nothing was or will be written to the old store since: channels keep their epochs, and readers their cursors.",
+    help="Nothing was or will be written to the old store since: channels keep their epochs, readers their cursors.",
 )
 
 

@@ -12,7 +12,7 @@ from storage import COPIED_AT
 from storage.archive import ArchiveDamaged, End, FrameReader
 from storage.archive_writer import archive_file
 from storage.cassandra import CassandraStore, open_cassandra
-from storage.moving import Page, Source, Table, Target
+from storage.moving import Origin, Page, Source, Table, Target
 from storage.sqlite import SqliteStore, open_sqlite
 from storage.transfer import (
     MARK,
@@ -102,7 +102,7 @@ async def cluster(empty_keyspace: Keyspace) -> AsyncIterator[CassandraStore]:
         yield store
 
 
-async def export_to(source: Source, path: Path) -> End:
+async def export_to(source: Origin, path: Path) -> End:
     """Make or go on with an archive."""
     with archive_file(path, "some id", "kept") as writer:
         return await export(source, writer, now, ignore)
@@ -161,6 +161,20 @@ async def test_a_store_that_continues_another_is_no_copy(full: SqliteStore, empt
     async with open_sqlite(tmp_path / "third.sqlite3") as third:
         await copy(full, third, "full", now, ignore, continues=True)
         assert await third.get_meta(COPIED_AT) is None
+
+
+async def test_a_store_that_continues_a_copy_is_a_copy_too(
+    full: SqliteStore, empty: SqliteStore, tmp_path: Path
+) -> None:
+    await full.put_meta(COPIED_AT, "55")
+    end = await export_to(full, tmp_path / "archive")
+    assert (end.at, end.copied_at) == (777, 55)
+    with (tmp_path / "archive").open("rb") as file:
+        await load(FrameReader(file, ""), empty, ignore, continues=True)
+    assert await empty.get_meta(COPIED_AT) == "55"
+    async with open_sqlite(tmp_path / "third.sqlite3") as third:
+        await copy(full, third, "full", now, ignore, continues=True)
+        assert await third.get_meta(COPIED_AT) == "55"
 
 
 @pytest.mark.parametrize("calls", range(0, 14, 3))
