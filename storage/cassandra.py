@@ -96,7 +96,7 @@ async def _wait_for(settings: CassandraSettings, migrates: bool) -> Session:
 
 async def _reach(settings: CassandraSettings, migrates: bool) -> Session:
     """Connect, and bring the keyspace to the schema, or see that it has it."""
-    session = await Session.open(settings)
+    session = await Session.open(settings, makes_keyspace=migrates)
     try:
         if migrates:
             for migration in await trio.to_thread.run_sync(migrate, session.driver, shipped(), _now):

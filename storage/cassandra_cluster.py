@@ -72,8 +72,8 @@ class IdempotentRetry(RetryPolicy):  # type: ignore[misc]  # the driver has no t
         return self.RETRY_NEXT_HOST, consistency
 
 
-def connect(settings: CassandraSettings) -> tuple[Cluster, DriverSession]:
-    """Connect to the cluster, and make the keyspace if there is none.
+def connect(settings: CassandraSettings, *, makes_keyspace: bool = True) -> tuple[Cluster, DriverSession]:
+    """Connect to the cluster, and make the keyspace if there is none, or (`makes_keyspace` false) say so.
 
     Raises:
         StoreUnavailable: No node answers.
@@ -82,7 +82,10 @@ def connect(settings: CassandraSettings) -> tuple[Cluster, DriverSession]:
     cluster = open_cluster(settings)
     try:
         session = cluster.connect()
-        _make_keyspace(session, settings)
+        if makes_keyspace:
+            _make_keyspace(session, settings)
+        elif settings.keyspace not in cluster.metadata.keyspaces:
+            raise StoreError(f"there is no keyspace {settings.keyspace}: run `chatd db migrate` first")
         session.set_keyspace(settings.keyspace)
     except Exception as error:
         cluster.shutdown()

@@ -50,14 +50,14 @@ class Session:
         self._is_woken = False
 
     @classmethod
-    async def open(cls, settings: CassandraSettings) -> "Session":
-        """Connect, in a thread.
+    async def open(cls, settings: CassandraSettings, *, makes_keyspace: bool = True) -> "Session":
+        """Connect, in a thread; see `connect`.
 
         Raises:
             StoreUnavailable: No node answers.
             StoreError: The cluster refuses.
         """
-        cluster, driver = await trio.to_thread.run_sync(connect, settings)
+        cluster, driver = await trio.to_thread.run_sync(partial(connect, settings, makes_keyspace=makes_keyspace))
         return cls(cluster, driver, settings)
 
     async def aclose(self) -> None:

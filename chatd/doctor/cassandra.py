@@ -92,9 +92,9 @@ def judge_copies(config: Cassandra, copies: dict[str, int], nodes: int) -> list[
                 f"cannot be made with cassandra.replication_factor {config.replication_factor}: there are {nodes} nodes"
             )
             return [failure(subject, seen, "add nodes, or set it lower")]
-        return [ok(subject, f"is not there, and will be made with {config.replication_factor} copies")]
+        return [ok(subject, f"is not there, and will be made with {_copies(config.replication_factor)}")]
     here = copies.get(config.datacenter) or max(copies.values())
-    seen = f"keeps {here} {'copies' if here > 1 else 'copy'} of each row"
+    seen = f"keeps {_copies(here)}"
     if here < 3:
         return [warning(subject, seen, "with fewer than 3, a quorum needs every node: ALTER KEYSPACE, then repair")]
     if config.consistency in _ONE_NODE:
@@ -109,6 +109,10 @@ def judge_schema(pending: int) -> list[Finding]:
         return []
     seen = f"{pending} migrations are not applied"
     return [warning(_SUBJECT, seen, "make a backup; the next start applies them, or `chatd db migrate`")]
+
+
+def _copies(count: int) -> str:
+    return "one copy of each row" if count == 1 else f"{count} copies of each row"
 
 
 def _bytes(text: str) -> int | None:

@@ -13,6 +13,7 @@ from chatd.doctor.cassandra import (
     judge_up,
     judge_version,
 )
+from chatd.doctor.encryption import check_encryption
 from storage.cassandra import open_cassandra
 from storage.cassandra_settings import CassandraSettings
 from tests.rig.cassandra import CassandraServer, Keyspace
@@ -50,7 +51,9 @@ async def test_an_older_schema_is_warned_of(cassandra: Keyspace) -> None:
 
 @pytest.mark.system
 async def test_looking_makes_no_keyspace(cassandra_server: CassandraServer) -> None:
-    findings = await check_cassandra(_config(cassandra_server.port, "never_made"))
+    config = _config(cassandra_server.port, "never_made")
+    assert await check_encryption(config) == []
+    findings = await check_cassandra(config)
     assert "cannot be made with cassandra.replication_factor 3" in findings[-1].seen
     names = [row.keyspace_name for row in cassandra_server.session.execute("SELECT * FROM system_schema.keyspaces")]
     assert "never_made" not in names
