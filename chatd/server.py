@@ -50,7 +50,8 @@ async def serve(
     secret = load_or_create(var / "secret")
     failure: Exception | None = None  # a nursery would wrap it in a group
     async with AsyncExitStack() as stack:
-        if config.store.kind == "cassandra":
+        # A worker leaves who comes meanwhile to the other workers of its port, or to the queue that it will serve.
+        if config.store.kind == "cassandra" and descriptors is None:
             async with waiting_room(config, descriptors) as listening:
                 opened = await stack.enter_async_context(open_store(config))
         else:
