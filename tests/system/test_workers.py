@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from client import Message, TokenKeeper, open_client, register
 from tests.rig import installed, redis
 from tests.rig.cassandra import CassandraServer
 from tests.system.process import NodeProcess, Settings, chatd, numbers
@@ -17,6 +18,7 @@ from tests.system.wire import Wire, wire
 pytestmark = pytest.mark.system
 
 WORKERS = 2
+PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory, cassandra_server: Cassandra
         "cassandra.keyspace": keyspace.name,
         "cassandra.replication_factor": 1,
         "limits.connects_burst": 100_000,
+        "auth.hash_memory_kib": 8,
+        "cluster.heartbeat_seconds": 0.3,
+        "cluster.lease_seconds": 1.5,
         "server.drain_seconds": 0.3,
         "websocket.close_seconds": 0.3,
     }
@@ -114,6 +119,39 @@ async def test_a_worker_that_is_killed_is_started_again_and_nobody_who_comes_is_
     assert "restarts=1" in line
     while (await metrics(machine))["chatd_workers"] != WORKERS:
         pass  # it starts
+
+
+async def test_a_conversation_goes_on_while_each_worker_is_killed(machine: NodeProcess) -> None:
+    """Two clients of the reference client, wherever they come to: nothing is lost, repeated or out of order."""
+    said: list[int] = list(range(60))
+    heard: list[int] = []
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(60):
+            alice_tokens, bob_tokens = [await register(machine.http_url, name, PASSWORD) for name in ("alice", "bob")]
+            async with (
+                open_client(machine.ws_url, token=TokenKeeper(machine.http_url, alice_tokens)) as alice,
+                open_client(machine.ws_url, token=TokenKeeper(machine.http_url, bob_tokens)) as bob,
+            ):
+
+                async def write() -> None:
+                    for number in said:
+                        await alice.send("dm:alice:bob", {"number": number})
+                        await trio.sleep(0.05)
+
+                nursery.start_soon(write)
+                victims = pids(machine)
+                async for event in bob.events():
+                    if isinstance(event, Message):
+                        heard.append(event.data["number"])
+                        if len(heard) % 20 == 10 and victims:
+                            os.kill(victims.pop(), signal.SIGKILL)
+                    if len(heard) == len(said):
+                        break
+                history = await bob.history("dm:alice:bob", limit=100)
+        assert heard == said
+        assert [message.data["number"] for message in history.messages] == said
+    while (await metrics(machine))["chatd_workers"] != WORKERS:
+        pass  # the last one starts again
 
 
 async def test_workers_are_replaced_one_by_one_while_clients_come_and_go(machine: NodeProcess) -> None:
