@@ -9,6 +9,7 @@ async with open_client("ws://127.0.0.1:8000/v1/ws", token=token) as client:
 
 from client.accounts import TokenKeeper, Tokens, guest, login, refresh, register
 from client.answers import Conversation, HistoryPage, Presence, Sent, Session, Subscription, UserState
+from client.backend import BackendClient, Placed, UserSession, open_backend
 from client.client import Client, open_client
 from client.errors import (
     BadAnswer,
@@ -33,6 +34,7 @@ from client.events import (
 from client.options import Options, TokenProvider
 
 __all__ = [
+    "BackendClient",
     "BadAnswer",
     "Client",
     "ClientError",
@@ -48,6 +50,7 @@ __all__ = [
     "Left",
     "Message",
     "Options",
+    "Placed",
     "Presence",
     "PresenceChanged",
     "Reconnected",
@@ -60,9 +63,11 @@ __all__ = [
     "Tokens",
     "Unanswered",
     "Unsubscribed",
+    "UserSession",
     "UserState",
     "guest",
     "login",
+    "open_backend",
     "open_client",
     "refresh",
     "register",

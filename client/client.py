@@ -2,7 +2,7 @@
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Unpack
 
@@ -85,14 +85,14 @@ class Client:
         def begin(answer: Raw) -> None:
             self._link.places.subscribed(channel, answer["epoch"], answer["seq"])
 
-        answer = await self._call({"type": "subscribe", "channel": channel, "since": since}, at_once=begin)
+        answer = await self.call({"type": "subscribe", "channel": channel, "since": since}, at_once=begin)
         messages = tuple(map(self._link.delivery.message, answer["messages"]))
         return Subscription(channel, answer["epoch"], answer["seq"], answer["recovered"], messages)
 
     async def unsubscribe(self, channel: str) -> None:
         """Get no more events of the channel."""
         command = {"type": "unsubscribe", "channel": channel}
-        await self._call(command, at_once=lambda _answer: self._link.places.forget(channel))
+        await self.call(command, at_once=lambda _answer: self._link.places.forget(channel))
 
     async def send(
         self,
@@ -102,12 +102,14 @@ class Client:
         key: str | None = None,
         retry: bool = False,
         seconds: float | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> Sent:
         """Append a message to a channel, and return when the server has it.
 
         It is sent over as many connections as it takes, with the same key, so that it is stored once. Messages to one
         channel keep the order in which `send` was called, except behind one that was refused for a while (rate
-        limits). A `key` that was used before the client was made is given with `retry=True`.
+        limits). A `key` that was used before the client was made is given with `retry=True`. `more` are further fields
+        of the command, for servers that know them.
 
         Raises:
             Unanswered: `seconds` (else `send_seconds`) are over; whether it was stored is not known.
@@ -116,7 +118,7 @@ class Client:
         if self._link.stopped is not None:
             raise self._link.stopped_error() from self._link.stopped.__cause__
         with trio.move_on_after(self._options.send_seconds if seconds is None else seconds):
-            return await self._link.sender.send(channel, key, data, retry=retry)
+            return await self._link.sender.send(channel, key, data, retry=retry, more=more)
         raise Unanswered("send", key)
 
     async def history(
@@ -128,7 +130,7 @@ class Client:
             command["before"] = before
         if after is not None:
             command["after"] = after
-        answer = await self._call(command)
+        answer = await self.call(command)
         return HistoryPage(channel, tuple(map(self._link.delivery.message, answer["messages"])), answer["more"])
 
     async def presence(self, *, channel: str | None = None, users: Iterable[str] | None = None) -> Presence:
@@ -136,46 +138,46 @@ class Client:
         if (channel is None) == (users is None):
             raise ValueError("give `channel` or `users`")
         about: Raw = {"users": list(users)} if users is not None else {"channel": channel}
-        return read_presence(await self._call({"type": "presence", **about}))
+        return read_presence(await self.call({"type": "presence", **about}))
 
     async def status(self, state: Literal["online", "away"]) -> None:
         """Say whether the person is looking; said again after each reconnect."""
         self._link.is_away = state == "away"
-        await self._call({"type": "status", "state": state})
+        await self.call({"type": "status", "state": state})
 
     async def channels(self, *, since: int = 0, limit: int = 100) -> tuple[Conversation, ...]:
         """List the member channels of the user that had news since a time (Unix milliseconds), the newest first."""
-        answer = await self._call({"type": "channels", "since": since, "limit": limit})
+        answer = await self.call({"type": "channels", "since": since, "limit": limit})
         return tuple(map(read_conversation, answer["channels"]))
 
     async def read(self, channel: str, seq: int) -> None:
         """Say that the user has read a member channel up to this seq; own messages count as unread until then."""
-        await self._call({"type": "read", "channel": channel, "seq": seq})
+        await self.call({"type": "read", "channel": channel, "seq": seq})
 
     async def create(self, channel: str, members: Iterable[str] = ()) -> None:
         """Make a channel with members. Not repeated when the connection ends: it may have been made."""
-        await self._call({"type": "create", "channel": channel, "members": list(members)}, repeat=False)
+        await self.call({"type": "create", "channel": channel, "members": list(members)}, repeat=False)
 
     async def members(self, channel: str) -> dict[str, str]:
         """Return the roles of a channel's members, by user."""
-        answer = await self._call({"type": "members", "channel": channel})
+        answer = await self.call({"type": "members", "channel": channel})
         roles: dict[str, str] = answer["members"]
         return roles
 
     async def invite(self, channel: str, users: Iterable[str], role: Literal["member", "admin"] = "member") -> None:
         """Add users to a channel, or change their role. Not repeated when the connection ends."""
-        await self._call({"type": "invite", "channel": channel, "users": list(users), "role": role}, repeat=False)
+        await self.call({"type": "invite", "channel": channel, "users": list(users), "role": role}, repeat=False)
 
     async def remove(self, channel: str, users: Iterable[str]) -> None:
         """Take users out of a channel. Not repeated when the connection ends."""
-        await self._call({"type": "remove", "channel": channel, "users": list(users)}, repeat=False)
+        await self.call({"type": "remove", "channel": channel, "users": list(users)}, repeat=False)
 
     async def refresh(self, token: str) -> int | None:
         """Show the server a newer token; for clients that were given a text and no provider.
 
         Returns when the token's time is over, by the server's clock (see `Session.expires`).
         """
-        answer = await self._call({"type": "refresh", "token": token})
+        answer = await self.call({"type": "refresh", "token": token})
         self._link.use_token(token)
         expires: int | None = answer.get("expires")
         return expires
@@ -183,10 +185,11 @@ class Client:
     async def ping(self) -> float:
         """Return the seconds that a command and its answer take."""
         began = trio.current_time()
-        await self._call({"type": "ping"})
+        await self.call({"type": "ping"})
         return trio.current_time() - began
 
-    async def _call(self, command: Raw, *, repeat: bool = True, at_once: Callable[[Raw], None] | None = None) -> Raw:
+    async def call(self, command: Raw, *, repeat: bool = True, at_once: Callable[[Raw], None] | None = None) -> Raw:
+        """Say any command and return its answer, for what has no method here; `repeat` where that is harmless."""
         with trio.move_on_after(self._options.answer_seconds):
             while True:
                 connection = await self._link.online()

@@ -1,5 +1,6 @@
 """Sends messages until they are answered: over reconnects, with the same key, in the order in which they were given."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -28,8 +29,10 @@ class Sender:
         self.own_keys: dict[str, None] = {}
         """The keys of the latest messages of this client, the newest last."""
 
-    async def send(self, channel: str, key: str, data: dict[str, Any], *, retry: bool) -> Sent:
-        """Send one message and wait until it is answered for good.
+    async def send(
+        self, channel: str, key: str, data: dict[str, Any], *, retry: bool, more: Mapping[str, Any] | None = None
+    ) -> Sent:
+        """Send one message and wait until it is answered for good. `more` are further fields of the command.
 
         Raises:
             RequestError: It was refused for good.
@@ -45,7 +48,7 @@ class Sender:
                 results.append(result)
             done.set()
 
-        outgoing = Outgoing(channel, key, data, finish, tried=retry)
+        outgoing = Outgoing(channel, key, data, finish, tried=retry, more=more or {})
         self._remember(key)
         async with self._slots:
             self._sending.add(outgoing)
@@ -96,6 +99,7 @@ class Sender:
     def _pump(self) -> None:
         while self._connection and (outgoing := self._sending.next(trio.current_time())):
             command: Raw = {"type": "send", "channel": outgoing.channel, "key": outgoing.key, "data": outgoing.data}
+            command.update(outgoing.more)
             if outgoing.tried:
                 command["retry"] = True
             try:

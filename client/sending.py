@@ -1,7 +1,7 @@
 """The messages that were not answered yet, in the order in which they were given. Pure state, no waiting."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from client.answers import Sent
@@ -19,6 +19,7 @@ class Outgoing:
     done: Callable[[Sent | Exception], None]
     tried: bool
     in_flight: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)  # what a backend says beside these
 
 
 class Sending:

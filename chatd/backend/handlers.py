@@ -19,7 +19,8 @@ from chatd.backend.publishing import NewEvent, Publishing
 from chatd.backend.seeing import Seeing
 from chatd.backend.sessions import Sessions
 from chatd.backend.usage import Usage
-from chatd.broker import Draft, Published, Refused
+from chatd.broker import Draft, Published, Recovery, Refused
+from chatd.broker.logs import TooManyChannels
 from chatd.event import message_event
 from chatd.hub import Hub
 from chatd.reading import Reading, within
@@ -30,6 +31,7 @@ from protocol.body import BodyError, accept
 from protocol.codes import CloseCode, ErrorCode
 from protocol.messages import AnyCommand
 from protocol.names import ChannelName, DeviceId
+from storage import StoreError
 from storage.records import Role
 
 _log = structlog.get_logger("session")
@@ -69,6 +71,9 @@ class ServerSessions:
         """Let a backend in by its key, or close the session."""
         if session.state is not State.GREETING:
             raise Denied(ErrorCode.ALREADY_CONNECTED, "this session is connected")
+        limits = self._hub.settings.limits
+        if len(command.cursors) > limits.cursors:
+            raise Denied(ErrorCode.BAD_REQUEST, f"`connect` may have {limits.cursors} cursors")
         counters = self._hub.counters
         try:
             caller = await self._keys.verify(command.token)
@@ -80,22 +85,60 @@ class ServerSessions:
         if not session.is_open:
             return  # closed while the store was asked
         counters.auth_successes["key"] += 1
+        session.flush()  # answers to what came before this command
         session.expires_at = self._keys.expires_at(caller.key_id)
         session.bucket = self._usage.session_bucket(caller)
+        session.begin_resume()
         self._hub.welcome_backend(session, caller)
-        session.reply(
-            messages.Connected(
-                id=command.id,
-                user=caller.sender,
-                device=DeviceId(caller.key_id),
-                session=session.id,
-                time=int(self._clock() * 1000),
-                ping_seconds=self._hub.settings.config.websocket.ping_seconds,
-                expires=None if session.expires_at is None else session.expires_at * 1000,
-                resumed={},
-            )
-        )
+        resumed, lost = await self._resume(session, caller, command)
+        session.end_resume([self._connected(session, caller, command, resumed), *lost])
         _log.info("server session opened", session=session.id, key=caller.key_id, address=session.link.address)
+
+    async def _resume(
+        self, session: Session, caller: Caller, command: messages.Connect
+    ) -> tuple[dict[ChannelName, Recovery], list[messages.Unsubscribed]]:
+        """Subscribe again to the channels of the cursors, each from where the backend stood."""
+        room = self._hub.settings.limits.recover_bytes
+        resumed: dict[ChannelName, Recovery] = {}
+        lost: list[messages.Unsubscribed] = []
+        for name, cursor in command.cursors.items():
+            try:
+                if len(resumed) >= self._hub.settings.limits.subscriptions:
+                    raise Denied(ErrorCode.TOO_MANY_SUBSCRIPTIONS, "a session may not have more subscriptions")
+                address = self._seeing.readable(caller, name)
+                recovery = within(await self._reading.join(session, address, cursor), room)
+            except Denied as error:
+                lost.append(messages.Unsubscribed(channel=ChannelName(name), code=error.code, reason=str(error)))
+            except (StoreError, TooManyChannels) as error:
+                code = ErrorCode.UNAVAILABLE
+                lost.append(messages.Unsubscribed(channel=ChannelName(name), code=code, reason=str(error)))
+            else:
+                room -= sum(len(message.body) for message in recovery.messages)
+                resumed[address.name] = recovery
+        return resumed, lost
+
+    def _connected(
+        self, session: Session, caller: Caller, command: messages.Connect, resumed: dict[ChannelName, Recovery]
+    ) -> messages.Connected:
+        encoding = session.format.codec.encoding
+        return messages.Connected(
+            id=command.id,
+            user=caller.sender,
+            device=DeviceId(caller.key_id),
+            session=session.id,
+            time=int(self._clock() * 1000),
+            ping_seconds=self._hub.settings.config.websocket.ping_seconds,
+            expires=None if session.expires_at is None else session.expires_at * 1000,
+            resumed={
+                name: messages.Resumed(
+                    epoch=recovery.epoch,
+                    seq=recovery.seq,
+                    recovered=recovery.recovered,
+                    messages=[message_event(message, encoding) for message in recovery.messages],
+                )
+                for name, recovery in resumed.items()
+            },
+        )
 
     def _end(self, key_id: str) -> None:
         """Close the sessions of a key that is not valid any more."""

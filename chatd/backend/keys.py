@@ -34,6 +34,7 @@ class ApiKeys:
         self._clock = clock  # Unix seconds
         self._known: dict[str, tuple[ApiKeyRecord, Caller]] = {}
         self._used: dict[str, int] = {}  # not saved yet; Unix milliseconds
+        self._ended: set[str] = set()  # of which that was told
         self._unknown_until = 0.0
         self._store_fails = False
         self.on_ended: list[Callable[[str], None]] = []
@@ -91,6 +92,9 @@ class ApiKeys:
             await self._store.put_meta(_used_name(key_id), str(at))
 
     def _end(self, key_id: str) -> None:
+        if key_id in self._ended:
+            return
+        self._ended.add(key_id)
         for call in self.on_ended:
             call(key_id)
 
