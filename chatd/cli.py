@@ -17,6 +17,7 @@ _COMMANDS = {
     "doctor": ("chatd.commands.doctor", "Check what chatd needs, and say what to do about it."),
     "cluster": ("chatd.commands.cluster", "Look at the nodes that share a Redis."),
     "webhooks": ("chatd.commands.webhooks", "Look after webhooks: endpoints, dead letters, replay, test."),
+    "push": ("chatd.commands.push", "Hand pushes over in a process of its own; try them out."),
     "bench": ("bench.cli", "Measure a server under load."),
 }
 

@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from chatd.config import Push
-from chatd.push import Gone, Notification, Outcome, Provider, Rejected, Throttled, Unavailable
+from chatd.push import Gone, Outcome, Provider, Rejected, Throttled, Unavailable
 from chatd.push.circuits import Circuits
 from chatd.push.counts import PushCounts
 from chatd.push.examiner import Candidate, Examiner
@@ -22,7 +22,6 @@ from chatd.push.notify import notification_of
 from chatd.push.planning import Planner
 from chatd.push.states import Again, End, Hold, backoff, decide, settle
 from chatd.push.templates import Templates
-from protocol.names import UserId
 from storage import Store, StoreError
 from storage.jobs import Job, JobQueue
 from storage.records import PushTokenRecord
@@ -323,16 +322,6 @@ class PushWorker:
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
-
-    # Without the queue.
-
-    async def tell(
-        self, notification: Notification, user: UserId, device: str
-    ) -> list[tuple[PushTokenRecord, Outcome]]:
-        """Hand one notification to every token of a device, now; for trying out."""
-        tokens = (await self._examiner.tokens([user])).get(user, [])
-        chosen = [one for one in tokens if one.device == device and one.provider in self._providers]
-        return [(one, await self._providers[one.provider].send(notification, one)) for one in chosen]
 
 
 def _is_same(one: PushTokenRecord, other: PushTokenRecord) -> bool:

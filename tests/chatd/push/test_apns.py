@@ -162,7 +162,7 @@ async def test_what_is_too_large_for_apple_is_not_sent(apple: Apple) -> None:
 
 
 async def test_a_development_build_goes_to_the_sandbox(apple: Apple) -> None:
-    token = push_token("apns", APPLE_TOKEN, environment="sandbox")
+    token = push_token("apns", APPLE_TOKEN, details={"environment": "sandbox"})
     outcome = await apple.apns.send(notification(apple.clock.now), token)
     assert isinstance(outcome, Unavailable)  # nobody listens there
     assert (apple.apns.circuit(token), apple.apns.circuit(push_token("apns"))) == ("apns-sandbox", "apns")

@@ -108,8 +108,8 @@ async def test_tokens_that_google_does_not_know_are_gone(google: Google) -> None
     ("reply", "kind", "retry_after"),
     [
         (error(429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"), Throttled, 60.0),
-        (error(429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", **{"retry-after": "5"}), Throttled, 5.0),
-        (error(503, "UNAVAILABLE", "UNAVAILABLE", **{"retry-after": "9"}), Unavailable, 9.0),
+        (error(429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", retry_after="5"), Throttled, 5.0),
+        (error(503, "UNAVAILABLE", "UNAVAILABLE", retry_after="9"), Unavailable, 9.0),
         (error(500, "INTERNAL", "INTERNAL"), Unavailable, None),
         (Reply(502, b"<html>"), Unavailable, None),
         (error(403, "PERMISSION_DENIED"), Unavailable, None),

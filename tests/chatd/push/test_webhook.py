@@ -32,7 +32,7 @@ async def test_a_notification_is_signed_and_names_the_device(serve: Serve, http:
     program = Program()
     server = await serve(program.answer)
     hook = PushHook(http, clock, f"{server.url}/push", SIGNER)
-    token = push_token("webhook", "their-own-name", shop="1")
+    token = push_token("webhook", "their-own-name", details={"shop": "1"})
     assert await hook.send(notification(clock.now), token) == Delivered()
     [request] = program.requests
     said = msgspec.json.decode(request.body)

@@ -34,7 +34,7 @@ class Browser:
 
     async def push(self, **given: Any) -> Outcome:
         """Hand one over."""
-        token = push_token("webpush", self.subscription.endpoint, **self.subscription.details)
+        token = push_token("webpush", self.subscription.endpoint, details=self.subscription.details)
         return await self.webpush.send(notification(self.clock.now, **given), token)
 
 
@@ -97,7 +97,7 @@ async def test_what_a_service_says_is_understood(browser: Browser, reply: Reply,
 async def test_a_service_refuses_what_another_server_signed(browser: Browser, http: Http) -> None:
     stranger = Vapid(ec.generate_private_key(ec.SECP256R1()), "mailto:x@example.org", browser.clock)
     webpush = WebPush(stranger, http, browser.clock, ["localhost:" + browser.service.origin.rpartition(":")[2]])
-    token = push_token("webpush", browser.subscription.endpoint, **browser.subscription.details)
+    token = push_token("webpush", browser.subscription.endpoint, details=browser.subscription.details)
     outcome = await webpush.send(notification(browser.clock.now), token)
     assert isinstance(outcome, Rejected)
 
@@ -110,7 +110,9 @@ async def test_what_is_too_large_is_not_sent(browser: Browser) -> None:
 
 async def test_a_host_that_is_not_trusted_is_never_asked(http: Http, clock: HandClock) -> None:
     webpush = WebPush(Vapid(KEY, "mailto:x@example.org", clock), http, clock, HOSTS)
-    token = push_token("webpush", "https://169.254.169.254/latest", p256dh=to_text(point(KEY)), auth=to_text(b"a" * 16))
+    token = push_token(
+        "webpush", "https://169.254.169.254/latest", details={"p256dh": to_text(point(KEY)), "auth": to_text(b"a" * 16)}
+    )
     assert isinstance(await webpush.send(notification(clock.now), token), Gone)
 
 

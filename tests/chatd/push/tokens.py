@@ -17,7 +17,7 @@ def push_token(
     device: str = "phone",
     locale: str = "en",
     created_at: int = 0,
-    **details: str,
+    details: dict[str, str] | None = None,
 ) -> PushTokenRecord:
     """Make a token of bob's phone."""
     return PushTokenRecord(
@@ -25,7 +25,7 @@ def push_token(
         device=DeviceId(device),
         provider=provider,
         token=token,
-        details=details,
+        details=details or {},
         locale=locale,
         created_at=created_at,
     )

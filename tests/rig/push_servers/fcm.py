@@ -54,7 +54,7 @@ class _Send(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validate_only: bool = False
 
 
-def error(status: int, name: str, code: str = "", fields: tuple[str, ...] = (), **headers: str) -> Reply:
+def error(status: int, name: str, code: str = "", fields: tuple[str, ...] = (), retry_after: str = "") -> Reply:
     """Make an error as FCM does."""
     details: list[dict[str, Any]] = []
     if code:
@@ -64,6 +64,7 @@ def error(status: int, name: str, code: str = "", fields: tuple[str, ...] = (), 
         violations = [{"field": field, "description": "Invalid"} for field in fields]
         details.append({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations})
     body = {"error": {"code": status, "message": "no", "status": name, "details": details}}
+    headers = {"retry-after": retry_after} if retry_after else {}
     return json_reply(status, body, **headers)
 
 

@@ -150,7 +150,7 @@ class Http2Server:
             for event in connection.h2.receive_data(bytes(data)):
                 match event:
                     case h2.events.RequestReceived(stream_id=int(stream_id), headers=headers):
-                        fields = {str(name): str(value) for name, value in headers or ()}  # type: ignore[str-bytes-safe]
+                        fields = {str(name): str(value) for name, value in headers or ()}
                         connection.requests[stream_id] = fields, bytearray()
                         self.in_flight += 1
                         self.most_in_flight = max(self.most_in_flight, self.in_flight)

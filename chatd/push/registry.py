@@ -1,0 +1,62 @@
+"""Where users are, for a process that has no sessions itself: as the nodes' registry in Redis says."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from chatd.cluster.cluster import open_servers
+from chatd.cluster.whereabouts import Whereabouts
+from chatd.config import Config
+from chatd.redis import RedisError
+from protocol.names import DeviceId, UserId
+from storage import StoreUnavailable
+
+_ONLINE = "o"
+
+
+class RegistryWhereabouts:
+    """Implements `chatd.push.whereabouts.Whereabouts`. Of sessions only their user is known, not their device."""
+
+    def __init__(self, registry: Whereabouts) -> None:
+        self._registry = registry
+
+    async def looking(self, users: Sequence[UserId]) -> Collection[UserId]:
+        """Return those who have a session and are not away.
+
+        Raises:
+            StoreUnavailable: Redis cannot say it now.
+        """
+        try:
+            found = await self._registry.find(users)
+        except RedisError as error:
+            raise StoreUnavailable(str(error)) from error
+        return {user for user, known in found.items() if known.nodes and known.shown == _ONLINE}
+
+    async def devices(self, users: Sequence[UserId]) -> Collection[tuple[UserId, DeviceId]]:
+        """Return nothing: the registry does not know devices."""
+        return ()
+
+
+@asynccontextmanager
+async def open_registry(config: Config) -> AsyncIterator[RegistryWhereabouts]:
+    """Connect to the registry.
+
+    Raises:
+        ConfigError: Redis' TLS files cannot be read.
+        StoreUnavailable: Redis cannot be reached.
+    """
+    servers = open_servers(config)
+    failure: Exception | None = None  # a nursery would wrap it in a group
+    async with trio.open_nursery() as nursery:
+        try:
+            await nursery.start(servers.run)
+            await servers.start()
+            yield RegistryWhereabouts(Whereabouts(servers, config.cluster.known_users))
+        except Exception as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if isinstance(failure, RedisError):
+        raise StoreUnavailable(f"Redis: {failure}") from failure
+    if failure is not None:
+        raise failure
