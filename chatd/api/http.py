@@ -38,6 +38,7 @@ class HttpServer:
         keys: KeyDesk,
         hot: HotRoute,
     ) -> None:
+        self.app = app
         self._gate = Gate(
             app,
             limiter,

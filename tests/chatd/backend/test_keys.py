@@ -91,8 +91,14 @@ async def test_when_a_key_was_used_is_saved_and_a_revocation_is_not_undone_by_it
 
 @pytest.mark.parametrize(
     ("title", "actions", "namespaces", "ends"),
-    [("", ["*"], ["*"], None), ("a", [], ["*"], None), ("a", ["fly"], ["*"], None), ("a", ["*"], [], None), ("a", ["*"], ["*"], 1)],
-)  # fmt: skip
+    [
+        ("", ["*"], ["*"], None),
+        ("a", [], ["*"], None),
+        ("a", ["fly"], ["*"], None),
+        ("a", ["*"], [], None),
+        ("a", ["*"], ["*"], 1),
+    ],
+)
 async def test_a_key_that_makes_no_sense_is_not_made(
     rig: Rig, title: str, actions: list[str], namespaces: list[str], ends: int | None
 ) -> None:
