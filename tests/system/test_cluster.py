@@ -10,9 +10,12 @@ import trio
 
 from chatd.secret import load_or_create
 from protocol.codes import CloseCode, ErrorCode
+from protocol.names import ChannelName, UserId
+from storage.records import Role
+from storage.sqlite import open_sqlite
 from tests.rig.redis import RedisServer
 from tests.system.conftest import StartNode
-from tests.system.process import NodeProcess, Settings, chatd
+from tests.system.process import NodeProcess, Settings, chatd, numbers
 from tests.system.wire import Wire, wire
 
 pytestmark = pytest.mark.system
@@ -192,6 +195,46 @@ async def test_a_backend_reaches_sessions_on_every_node(start_node: StartNode, r
         assert (await http.post("/users/alice/disconnect", json={})).json() == {"count": 1}
         assert await alice.close_code() == CloseCode.DISMISSED
         assert (await http.delete(f"/sessions/{listed[0]['session']}")).status_code == 404
+
+
+async def test_who_has_five_hundred_conversations_comes_as_cheaply_as_who_has_none(
+    start_node: StartNode, redis_server: RedisServer
+) -> None:
+    """What a connect asks of Redis, and what the node keeps for it, are the same."""
+    quiet = {
+        "broker.leftover_seconds": 1000.0,
+        "cluster.heartbeat_seconds": 100.0,
+        "cluster.lease_seconds": 300.0,
+        "presence.tick_seconds": 100.0,
+    }
+    node: NodeProcess = start_node(settings(redis_server) | quiet, start=False)
+    (node.directory / "var").mkdir(mode=0o700)
+    async with open_sqlite(node.directory / "var" / "chatd.sqlite3") as store:
+        for number in range(500):
+            members = {UserId("busy"): Role.OWNER, UserId(f"friend{number}"): Role.MEMBER}
+            await store.create_channel(ChannelName(f"group:g{number}"), members, at=1)
+    node.start()
+    costs = {}
+    async with wire(node) as http, wire(node) as first, wire(node) as calm, wire(node) as busy:
+        await first.enter(node.token("first"))  # from now on Redis knows the scripts
+        for device, user in ((calm, "calm"), (busy, "busy")):
+            before = _calls(redis_server)
+            await device.enter(node.token(user))
+            found = numbers((await http.get("/metrics")).body.decode())
+            after = {name: calls - before.get(name, 0) for name, calls in _calls(redis_server).items()}
+            costs[user] = {name: calls for name, calls in after.items() if calls and name != "info"}
+            assert found["chatd_broker_open_channels"] == 0
+    assert costs["calm"]["evalsha"] == 1
+    assert costs["busy"] == costs["calm"]
+
+
+def _calls(server: RedisServer) -> dict[str, int]:
+    """Return how often Redis ran each command."""
+    with server.client() as client:
+        found: dict[str, dict[str, int]] = client.info("commandstats")
+    ignored = ("client", "hello", "ping")
+    names = {name.removeprefix("cmdstat_"): stats["calls"] for name, stats in found.items()}
+    return {name: calls for name, calls in names.items() if not name.startswith(ignored)}
 
 
 async def test_the_status_shows_every_node_and_server(start_node: StartNode, redis_server: RedisServer) -> None:
