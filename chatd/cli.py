@@ -1,6 +1,7 @@
 """The command line of chatd. Each command's module is loaded when it is used, so that help is quick."""
 
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -22,7 +23,21 @@ _COMMANDS = {
 }
 
 
+# Package → the extra that brings it.
+_EXTRAS = {"coredis": "redis", "hiredis": "redis", "redis": "redis", "cassandra": "cassandra"}
+
+
 class _LazyGroup(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command, or say in one line what to install for it."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            extra = _EXTRAS.get((error.name or "").split(".")[0])
+            if extra is None:
+                raise
+            raise click.ClickException(f"{error.name} is missing: pip install 'chatd[{extra}]'") from error
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from chatd.config import Config
-from chatd.doctor import Check, Finding, ServiceCheck
+from chatd.doctor import Check, Finding, ServiceCheck, failure
 from chatd.doctor.cassandra import check_cassandra
 from chatd.doctor.certificate import check_certificate
 from chatd.doctor.clock import check_clock
@@ -12,9 +12,20 @@ from chatd.doctor.encryption import check_encryption
 from chatd.doctor.issuer import check_issuer
 from chatd.doctor.kernel import check_backlog, check_open_files
 from chatd.doctor.port import check_port
-from chatd.doctor.redis import check_redis
 from chatd.doctor.sqlite import check_sqlite
 from chatd.doctor.var import check_var
+
+
+async def check_redis(config: Config) -> list[Finding]:
+    """Look at Redis, if nodes share their channels by it; only then the packages for it are needed."""
+    if config.broker.kind != "redis":
+        return []
+    try:
+        from chatd.doctor.redis import examine_redis
+    except ModuleNotFoundError as error:
+        return [failure("redis", f"{error.name} is missing", "pip install 'chatd[redis]'")]
+    return await examine_redis(config.redis)
+
 
 OF_THIS_MACHINE: tuple[Check, ...] = (
     check_open_files,

@@ -36,5 +36,5 @@ async def _data_keys(config: Config) -> list[DataKeyRecord]:
     try:
         async with open_data_keys(config) as store:
             return await store.data_keys()
-    except StoreError:
+    except (ConfigError, StoreError):
         return []

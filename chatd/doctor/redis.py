@@ -5,7 +5,7 @@ import time
 import coredis
 from coredis.exceptions import RedisError as CoredisError
 
-from chatd.config import Config, Redis
+from chatd.config import Redis
 from chatd.doctor import Finding, failure, ok, warning
 from chatd.doctor.clock import judge_skew
 from chatd.redis import RedisError
@@ -18,13 +18,6 @@ _NEARLY_FULL = 0.9
 
 # What `INFO` answers; all of it is text or numbers.
 Information = dict[str, object]
-
-
-async def check_redis(config: Config) -> list[Finding]:
-    """Look at Redis, if nodes share their channels by it."""
-    if config.broker.kind != "redis":
-        return []
-    return await examine_redis(config.redis)
 
 
 async def examine_redis(config: Redis) -> list[Finding]:

@@ -1,6 +1,9 @@
 """The command line: help for a person, exit codes for a script, and a configuration that survives being shown."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +54,26 @@ def test_every_command_says_what_it_does(words: tuple[str, ...]) -> None:
 
 def test_the_version_is_told() -> None:
     assert run("--version").stdout == f"chatd, version {__version__}\n"
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("words", "exit_code", "said"),
+    [
+        ("cluster status", 1, "is missing: pip install 'chatd[redis]'"),
+        ("db status", 1, "is missing: pip install 'chatd[cassandra]'"),
+        ("doctor", 1, "failure  redis: "),
+        ("doctor", 1, "is missing — pip install 'chatd[cassandra]'"),
+        ("serve", 2, "is missing: pip install 'chatd["),
+    ],
+)
+def test_without_the_extras_it_is_said_which_one_is_missing(words: str, exit_code: int, said: str) -> None:
+    hidden = "import sys; sys.modules.update(dict.fromkeys(['hiredis', 'coredis', 'redis', 'cassandra']))"
+    program = [sys.executable, "-c", f"{hidden}; from chatd.cli import main; main({words.split()!r})"]
+    kinds = {"CHATD_BROKER__KIND": "redis", "CHATD_STORE__KIND": "cassandra", "CHATD_SERVER__PORT": "0"}
+    run = subprocess.run(program, capture_output=True, text=True, env=os.environ | kinds, check=False)
+    assert (run.returncode, said in run.stdout + run.stderr) == (exit_code, True), run.stdout + run.stderr
+    assert "Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["serve", "--nonsense"], ["config", "nonsense"], ["token"]])
@@ -105,7 +128,7 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
     count=st.integers(1, 2**31 - 1),
     flag=st.booleans(),
 )
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)  # machines are busy
 def test_every_value_survives_being_shown(
     host: str, origins: list[str], seconds: float, count: int, flag: bool
 ) -> None:

@@ -96,7 +96,8 @@ class CassandraNode:
         if self.pid is not None:
             raise LocalCassandraError(f"{self.name} runs already (process {self.pid})")
         if self.answers():
-            raise LocalCassandraError(f"another Cassandra answers on {self.options.address}:{self.options.port}")
+            where = f"{self.options.address}:{self.options.port}"
+            raise LocalCassandraError(f"another Cassandra answers on {where}: stop it, or use it")
         command = self._command(find_java(), jars.fetch())
         for folder in _FOLDERS:
             (self.directory / folder).mkdir(parents=True, exist_ok=True)
