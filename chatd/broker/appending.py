@@ -31,7 +31,7 @@ from chatd.redis.packing import pack
 from chatd.redis.scripts import Script, is_unknown_script
 from chatd.redis.servers import Servers
 from protocol.codes import ErrorCode
-from storage import Store, StoreError
+from storage import Store, StoreBusy, StoreError
 from storage.records import Place, StoredMessage
 
 _APPEND = Script("append", keys=4)
@@ -247,9 +247,10 @@ class Appender:
         self.waiting -= len(rows)
         if error is not None:
             # They stay in the write-ahead stream: whoever looks for leftovers tries again, and a resend does.
-            _log.error("store failed", error=str(error), messages=len(rows))
-            for append, _, _, head, wal in rows:
-                self.under_way.discard((head.shard, wal))
+            if not isinstance(error, StoreBusy):
+                _log.error("store failed", error=str(error), messages=len(rows))
+            self.leave(rows)
+            for append, *_ in rows:
                 if append is not None:
                     append.batch.answer(append.index, _NOT_STORED)
             return
@@ -275,6 +276,11 @@ class Appender:
                 self._servers.send(shard, pack(("XDEL", key, *ids)), _ignore)
             except RedisUnavailable:
                 continue
+
+    def leave(self, rows: Sequence[Row]) -> None:
+        """Leave entries in the write-ahead streams to whoever looks for leftovers: any node, this one too."""
+        for _, _, _, head, wal in rows:
+            self.under_way.discard((head.shard, wal))
 
     def _remember(self, draft: Draft, place: Place) -> None:
         self.keys.put((draft.sender, draft.key), KnownKey(draft.channel, place))

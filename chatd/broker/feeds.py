@@ -206,6 +206,10 @@ class Feeds:
                     _log.warning("missed messages cannot be read", channel=hearing.feed.channel, error=str(error))
                     await trio.sleep(min(1.0, pause * 4))
                     continue
+                except Exception:
+                    _log.exception("missed messages could not be taken", channel=hearing.feed.channel)
+                    await trio.sleep(1.0)
+                    continue
                 if is_whole and hearing.feed.is_live:
                     return
                 if not is_whole:

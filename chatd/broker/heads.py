@@ -22,6 +22,7 @@ import trio
 from chatd.broker.log import REBIRTH_JUMP, Log
 from chatd.broker.record import read_id
 from chatd.config import Broker, Namespace
+from chatd.redis import RedisUnavailable
 from chatd.redis.line import Line
 from chatd.redis.scripts import Script
 from chatd.redis.servers import Servers
@@ -164,7 +165,7 @@ class Heads:
                 head.epoch, seq = read_id(last)
                 head.number = head.epoch
                 return self._take(head), seq
-        raise trio.TooSlowError
+        raise RedisUnavailable(f"{channel} is opened by too many nodes at once", ran=False)
 
     async def _decide(self, head: Head, last: bytes, born: int, wait_ms: int) -> bytes:
         """Say where a channel goes on that Redis does not know, or may know wrongly; empty: look again."""

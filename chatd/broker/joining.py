@@ -5,18 +5,22 @@ from collections.abc import Callable, Collection
 from chatd.broker import Deliver, Draft
 from chatd.broker.redis import Local, RedisBroker
 from chatd.cluster.cluster import ClusterNode
+from chatd.config import Namespace
 from chatd.counters import Counters
 from chatd.groups import MEMBERS_KIND
 from chatd.hub import Hub
 from chatd.members import Members
 from chatd.redis import RedisError
-from chatd.rights import Directory
+from chatd.rights import Denied, Directory
 from chatd.settings import Settings
 from protocol.codes import ErrorCode
 from protocol.messages import Unsubscribed
 from protocol.names import ChannelName, UserId
 from storage import Store, StoreUnavailable
 from storage.records import StoredMessage
+
+# The rules of a channel whose namespace is configured no more: what is on its way into the store gets there.
+_GONE = Namespace(history="durable")
 
 
 def join_broker(
@@ -32,6 +36,12 @@ def join_broker(
     clock: Callable[[], float],
 ) -> RedisBroker:
     """Make the broker of a node among others. `told` takes what this node placed, when it is kept."""
+
+    def rules(channel: ChannelName) -> Namespace:
+        try:
+            return directory.find(channel).namespace
+        except Denied:
+            return _GONE
 
     async def audience(channel: ChannelName) -> Collection[UserId]:
         address = directory.find(channel)
@@ -57,7 +67,7 @@ def join_broker(
         cluster.servers,
         store,
         settings,
-        lambda channel: directory.find(channel).namespace,
+        rules,
         local,
         cluster,
         clock,

@@ -67,6 +67,8 @@ class Leftovers:
                     await self._finish(shard, entries)
                 except (RedisError, StoreError) as error:
                     _log.warning("leftovers cannot be finished", shard=shard, error=str(error))
+                except Exception:
+                    _log.exception("leftovers could not be taken", shard=shard)
 
     def _look(self) -> None:
         """Ask every shard for its oldest entries, and how many there are, in one go."""

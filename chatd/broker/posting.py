@@ -19,7 +19,7 @@ import structlog
 import trio
 
 from chatd.broker import Deliver, Route
-from chatd.broker.appending import Row
+from chatd.broker.appending import Appender, Row
 from chatd.broker.feed import Feed, Item, order
 from chatd.broker.heads import Heads
 from chatd.broker.log import Log
@@ -74,16 +74,19 @@ _decode = msgspec.msgpack.Decoder(_Letter).decode
 class Poster:
     """Takes what this node placed to the nodes of its members, in order."""
 
-    def __init__(self, cluster: Cluster, take_off: Callable[[Sequence[Row]], None]) -> None:
+    def __init__(self, cluster: Cluster, appender: Appender, most: int) -> None:
         self.posted = 0
         self._cluster = cluster
-        self._take_off = take_off
+        self._appender = appender
+        self._most = most
         self._waiting: list[Row] = []
         self._wake = trio.Event()
 
     def put(self, rows: Sequence[Row]) -> None:
-        """Post stored messages soon."""
-        self._waiting += rows
+        """Post stored messages soon. When too many wait, the rest is left to who looks for leftovers."""
+        room = max(0, self._most - len(self._waiting))
+        self._waiting += rows[:room]
+        self._appender.leave(rows[room:])
         self._wake.set()
 
     async def run(self) -> None:
@@ -99,6 +102,9 @@ class Poster:
                 self._waiting[:0] = rows
                 await trio.sleep(_PAUSE_SECONDS)
                 self._wake.set()
+            except Exception:
+                _log.exception("messages of member channels cannot be posted", messages=len(rows))
+                self._appender.leave(rows)
 
     async def _post(self, rows: Sequence[Row]) -> None:
         users = {user for row in rows for user in row[2].audience}
@@ -112,7 +118,7 @@ class Poster:
                 if for_them:
                     self._cluster.send(node, _encode(_Letter(message.channel, record, for_them)))
         self.posted += len(rows)
-        self._take_off(rows)
+        self._appender.take_off(rows)
 
 
 class Arrivals:
@@ -209,6 +215,8 @@ class Arrivals:
                 except (RedisError, StoreError) as error:
                     _log.warning("missed messages cannot be read", channel=feed.channel, error=str(error))
                     await trio.sleep(_PAUSE_SECONDS)
+        except Exception:
+            _log.exception("a channel's missed messages could not be taken", channel=feed.channel)
         finally:
             feed.is_reading = False
 
@@ -252,6 +260,8 @@ class Arrivals:
                 _log.warning("lost messages cannot be read", error=str(error))
                 await trio.sleep(_PAUSE_SECONDS)
                 self._must_check.set()
+            except Exception:
+                _log.exception("lost messages could not be taken")
 
     async def _check(self, since: int) -> None:
         """Read, in every channel of every user here, what was written since (Unix milliseconds)."""

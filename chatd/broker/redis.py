@@ -101,7 +101,7 @@ class RedisBroker:
         self._reader = LogReader(self._missed, store, config.recent_messages)
         self.appender = Appender(servers, store, settings.config, self._heads, self._saver, commit_latency)
         self._feeds = Feeds(servers, self._heads, self._missed, config, local.deliver, local.in_use, local.lost, clock)
-        self._poster = Poster(cluster, self.appender.take_off)
+        self._poster = Poster(cluster, self.appender, config.held_messages)
         self.appender.post = self._poster.put
         self.arrivals = Arrivals(
             self._heads,
@@ -120,6 +120,7 @@ class RedisBroker:
         self._batches: dict[Batch, float] = {}  # that somebody waits for, and since when
         self._runs: dict[str, str] = {}  # the process of each server, when it was last connected
         servers.on_connected.append(self._connected)
+        settings.on_replaced.append(lambda _: self._heads.forget_all())
 
     # Its life.
 
