@@ -26,7 +26,7 @@ from chatd.settings import Settings
 from protocol.messages import PresenceChanged
 from protocol.names import UserId
 from storage import Store
-from tests.rig.redis import RedisServer
+from tests.rig.redis import RedisCluster, RedisServer
 
 PATIENCE_SECONDS = 10.0
 
@@ -85,9 +85,13 @@ async def until(is_so: Callable[[], Any]) -> None:
 
 
 @asynccontextmanager
-async def running_servers(server: RedisServer, config: Redis = REDIS) -> AsyncIterator[Servers]:
-    """Connect to a Redis server."""
-    servers = Servers(msgspec.structs.replace(config, servers=(server.address,)), "test")
+async def running_servers(server: RedisServer | RedisCluster) -> AsyncIterator[Servers]:
+    """Connect to a Redis server, or to a Redis Cluster."""
+    if isinstance(server, RedisCluster):
+        config = msgspec.structs.replace(REDIS, kind="cluster", servers=tuple(server.addresses))
+    else:
+        config = msgspec.structs.replace(REDIS, servers=(server.address,))
+    servers = Servers(config, "test")
     async with trio.open_nursery() as nursery:
         await nursery.start(servers.run)
         await servers.start()
@@ -180,7 +184,7 @@ SITE = Config(
 
 
 @asynccontextmanager
-async def running_site(server: RedisServer, name: str, config: Config = SITE) -> AsyncIterator[Site]:
+async def running_site(server: RedisServer | RedisCluster, name: str, config: Config = SITE) -> AsyncIterator[Site]:
     """Run a node of a cluster; leaving the block without `stop` is a crash to the others."""
     async with running_servers(server) as servers:
         site = Site(servers, name, config)

@@ -10,7 +10,7 @@ from protocol.names import ChannelName, UserId
 from storage import StoreUnavailable
 from tests.conftest import StartRedis
 from tests.rig.cluster import PRESENCE, SITE, Site, running_site, until
-from tests.rig.redis import RedisServer
+from tests.rig.redis import RedisCluster, RedisServer
 
 pytestmark = pytest.mark.system
 
@@ -193,3 +193,20 @@ async def test_everything_is_said_again_when_redis_comes_back_without_its_data(s
                 await trio.sleep(0.02)
         assert (ALICE, "offline") not in one.told()
         assert (BOB, "offline") not in one.told()
+
+
+async def test_all_of_it_works_on_a_redis_cluster(redis_cluster: RedisCluster) -> None:
+    users = [UserId(f"user{number}") for number in range(64)]  # in every part, so on every server
+    async with running_site(redis_cluster, "one") as one:
+        one.watched = set(users)
+        async with running_site(redis_cluster, "two") as two:
+            for number, user in enumerate(users):
+                await enter(one, ChannelName(f"club:{number}"), ALICE)
+                await enter(two, ChannelName(f"club:{number}"), user)
+            await two.come(*users)
+            assert await one.states(*users) == ["online"] * len(users)
+            await until(lambda: sum(isinstance(event, Joined) for event in one.events) == 2 * len(users))
+            await two.cluster.stop()
+        await until(lambda: len(one.told()) == 2 * len(users))
+        assert await one.states(*users) == ["offline"] * len(users)
+        await until(lambda: sum(isinstance(event, Left) for event in one.events) == len(users))
