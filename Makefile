@@ -3,12 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run check test fast format clean cassandra cluster
+.PHONY: help run check test fuzz fast format clean cassandra cluster
 
 help:
 	@echo "make run      start chatd with config.toml and its page on http://127.0.0.1:8000"
 	@echo "make check    format, lint, types and fast tests: the one command while working"
 	@echo "make test     every test, with a real browser and Redis (installed by apt where missing, if you are root)"
+	@echo "make fuzz     ask a node everything that its OpenAPI allows, for some minutes"
 	@echo "make cassandra  start one node of Cassandra on 127.0.0.1:9042, for trying (docs/howto/try-cassandra.md)"
 	@echo "make cluster  start Redis, Cassandra and three nodes behind http://127.0.0.1:8000 (docs/howto/run-a-cluster.md)"
 	@echo "make format   write the code in its one format"
@@ -29,6 +30,9 @@ fast: .venv/dev
 test: .venv/dev
 	tests/install-services
 	$(BIN)/pytest
+
+fuzz: .venv/dev
+	FUZZ_EXAMPLES=100 $(BIN)/pytest -q tests/system/test_fuzz.py
 
 cassandra:
 	$(PYTHON) -m deploy.local.cassandra start

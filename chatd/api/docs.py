@@ -4,10 +4,10 @@ from html import escape
 from typing import Any
 
 import msgspec
-from quart import Blueprint, Response
+from quart import Blueprint, Response, current_app
 from quart_schema import QuartSchema, hide
 
-from chatd.api.openapi import complete
+from chatd.api.openapi import complete, models_of
 from chatd.api.pages import CONTENT_SECURITY_POLICY
 from chatd.api.postman import collection
 from protocol.codes import ErrorCode, may_retry
@@ -29,7 +29,7 @@ def document_routes(schema: QuartSchema) -> Blueprint:
     kept: dict[str, bytes] = {}
 
     def openapi() -> dict[str, Any]:
-        return complete(schema.openapi_provider.schema())
+        return complete(schema.openapi_provider.schema(), models_of(current_app))
 
     @routes.get("/openapi.json")
     @hide
