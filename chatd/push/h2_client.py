@@ -1,7 +1,7 @@
 """A small HTTP/2 client for many short requests to one host, on few connections, over the h2 state machine.
 
 httpx costs 1.4 ms of CPU a request on the machine where this was measured, this a fifth of that
-(docs/decisions/0018-own-http2-client-for-push.md): requests of one turn of trio leave in one write, and what one read
+(docs/decisions/0022-own-http2-client-for-push.md): requests of one turn of trio leave in one write, and what one read
 brings is handled before anybody is woken.
 
     HttpFailure             the request got no answer
