@@ -16,7 +16,6 @@ from chatd.commands.options import config_option, config_or_exit
 from chatd.config import Config, ConfigError
 from chatd.redis import RedisError
 
-
 _WIDTH = 160  # of tables that go into a file or another program
 
 
