@@ -126,6 +126,8 @@ def build_node(
     router = Router(hub, Drafting(directory, groups), counters)
     reading = Reading(hub, groups, tracker)
     reads = ReadMarks(store, groups, config.reads, clock, hub.deliver_to)
+    if cluster is not None:
+        reads.tell_elsewhere(cluster.read_telling(config.reads.waiting))
     webhooks = Webhooks(config, jobs, store, os.environ, seen=store if cluster is None else None, clock=clock)
     rules = _rules(directory)
     pushing = Pushing(

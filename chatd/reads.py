@@ -1,6 +1,7 @@
 """How far users have read: the command `read`, kept in memory until the next save, and told to who wants to know."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import structlog
 import trio
@@ -17,6 +18,17 @@ from storage.records import ReadMark
 
 Tell = Callable[[Iterable[UserId], Event, str], None]
 """Sends an event to every session of some users but one (`Hub.deliver_to`); never waits."""
+
+
+class Telling(Protocol):
+    """Tells sessions of all nodes."""
+
+    def tell(self, users: Iterable[UserId], event: Event, origin: str) -> None:
+        """Send an event to every session of some users but one; never waits."""
+
+    async def run(self) -> None:
+        """Tell other nodes, until cancelled."""
+
 
 # Marks in one step of the store: it writes in batches, and others want their turn.
 _SAVED_AT_ONCE = 1000
@@ -38,6 +50,7 @@ class ReadMarks:
         self._config = config
         self._clock = clock  # Unix seconds
         self._tell = tell
+        self._telling: Telling | None = None
         self._unsaved: dict[tuple[UserId, ChannelName], ReadMark] = {}
 
     async def read(self, principal: Principal, address: Address, seq: int, origin: str) -> None:
@@ -69,8 +82,19 @@ class ReadMarks:
                 marks[channel] = unsaved.seq
         return marks
 
+    def tell_elsewhere(self, telling: Telling) -> None:
+        """Tell sessions of other nodes too."""
+        self._tell = telling.tell
+        self._telling = telling
+
     async def run(self) -> None:
         """Save what there is, in intervals, until cancelled; then save once more."""
+        async with trio.open_nursery() as nursery:
+            if self._telling is not None:
+                nursery.start_soon(self._telling.run)
+            await self._save_loop()
+
+    async def _save_loop(self) -> None:
         failing = False
         try:
             while True:

@@ -18,6 +18,7 @@ from chatd.cluster.leases import Leases
 from chatd.cluster.post import Post, PostFull
 from chatd.cluster.presence import ClusterPresence
 from chatd.cluster.readership import Readership
+from chatd.cluster.reads import ReadTelling
 from chatd.cluster.registry import Registry
 from chatd.cluster.remote import Remote
 from chatd.cluster.steadily import steadily
@@ -196,6 +197,11 @@ class ClusterNode:
         self.post.handle(_MESSAGE, lambda _, payload: take(payload))
         self.post.on_lost.append(lambda _: lost())
         self._on_found_again.append(lost)
+
+    def read_telling(self, waiting: int) -> ReadTelling:
+        """Return what tells sessions of all nodes who has read."""
+        own = self.incarnation.node
+        return ReadTelling(self._hub.deliver_to, self.nodes_of, own, self.post, waiting)
 
     def statistics(self) -> ClusterStatistics:
         """Return counts for /metrics."""
