@@ -176,6 +176,18 @@ async def test_a_device_that_is_revoked_on_one_node_is_out_on_all(
         assert (await again.ask(type="connect", token=token))["code"] == ErrorCode.REVOKED
 
 
+async def test_who_reads_on_one_node_is_told_to_the_users_devices_on_the_others(
+    start_node: StartNode, redis_server: RedisServer
+) -> None:
+    one, two = start_nodes(start_node, redis_server, 2)
+    async with wire(one) as phone, wire(two) as desk:
+        await phone.enter(one.token("bob"))
+        await desk.enter(two.token("bob"))
+        assert (await phone.ask(type="read", channel="user:bob", seq=7))["type"] == "ok"
+        told = await desk.hear()
+        assert {**told, "at": 0} == {"type": "read", "channel": "user:bob", "user": "bob", "seq": 7, "at": 0}
+
+
 async def test_a_backend_reaches_sessions_on_every_node(start_node: StartNode, redis_server: RedisServer) -> None:
     one, two = start_nodes(start_node, redis_server, 2)
     made = chatd(one.directory, "key", "create", "backend", "--action", "*", settings=one.settings)
