@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from bench.servers import Database, ServerFailed, free_port
-from deploy.local.cassandra.errors import LocalCassandraError
-from deploy.local.cassandra.node import CassandraNode, NodeOptions
 from storage.cassandra import open_cassandra
 from storage.cassandra_cluster import connect, shutdown
 from storage.cassandra_settings import CassandraSettings
@@ -29,6 +27,10 @@ def server(address: str) -> Iterator[tuple[str, int]]:
         host, _, digits = address.rpartition(":")
         yield host, int(digits)
         return
+    # Only here: an installed chatd has no `deploy`, and can be measured on a Cassandra that runs.
+    from deploy.local.cassandra.errors import LocalCassandraError
+    from deploy.local.cassandra.node import CassandraNode, NodeOptions
+
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="chatd-bench-cassandra-") as directory:
         node = CassandraNode(Path(directory), NodeOptions(_HOST, port, free_port(), (_HOST,)))
