@@ -22,10 +22,11 @@ from storage.sqlite import open_sqlite
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Who must exist before the server starts: users, and the members of channels, the owner first."""
+    """Who must exist before the server starts: users, what people may do, members of channels (the owner first)."""
 
     users: Sequence[str] = ()
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of people, by user
 
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Storage]]
@@ -47,7 +48,8 @@ async def _populate(open_store: OpenStore, population: Population) -> None:
         # All at once, so that one synced transaction takes many.
         async with trio.open_nursery() as nursery:
             for name in population.users:
-                user = UserRecord(user=UserId(name), password_hash=None, created_at=now)
+                roles = population.roles.get(name, ())
+                user = UserRecord(user=UserId(name), password_hash=None, created_at=now, roles=roles)
                 nursery.start_soon(store.add_user, user)
         async with trio.open_nursery() as nursery:
             for channel, members in population.groups.items():

@@ -210,6 +210,19 @@ def half(**options: Any) -> None:
 
 
 @bench.command()
+@click.option("--connections", type=click.IntRange(1, 1000), default=16, show_default=True, help="Over HTTP.")
+@click.option("--batch", type=click.IntRange(1, 1000), default=100, show_default=True, help="Messages in one request.")
+@_in_flight(64)
+@_clients(200)
+@_rate(50.0)
+@_seconds(5.0)
+@_common
+def api(**options: Any) -> None:
+    """Backends: requests, batches, a server session; then a room beside half as many requests as are possible."""
+    _scenario("api", options)
+
+
+@bench.command()
 @_clients(1000)
 @click.option("--missed", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Messages.")
 @_common

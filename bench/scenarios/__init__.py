@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 from bench.accounts import Population
+from bench.scenarios.api import Api
 from bench.scenarios.catchup import Catchup
 from bench.scenarios.connect import Connect
 from bench.scenarios.dm import Dm
@@ -21,6 +22,7 @@ __all__ = [
     "NEEDS_GROUPS",
     "SCENARIOS",
     "AnyScenario",
+    "Api",
     "Catchup",
     "Connect",
     "Dm",
@@ -36,7 +38,7 @@ __all__ = [
     "Soak",
 ]
 
-AnyScenario = Catchup | Connect | Dm | Echo | Fanout | Half | Idle | Mixed | Presence | Rooms | Slow | Soak
+AnyScenario = Api | Catchup | Connect | Dm | Echo | Fanout | Half | Idle | Mixed | Presence | Rooms | Slow | Soak
 
 
 @runtime_checkable
@@ -53,6 +55,7 @@ SCENARIOS: dict[str, type[AnyScenario]] = {
     "dm": Dm,
     "rooms": Rooms,
     "half": Half,
+    "api": Api,
     "idle": Idle,
     "connect": Connect,
     "presence": Presence,
@@ -62,7 +65,7 @@ SCENARIOS: dict[str, type[AnyScenario]] = {
     "soak": Soak,
 }
 
-NEEDS_CHATD = frozenset({"dm", "rooms", "presence", "catchup", "mixed", "soak"})
+NEEDS_CHATD = frozenset({"dm", "rooms", "presence", "catchup", "mixed", "soak", "api"})
 """Scenarios of what the peers do not have as they are run here: durable chats, presence of users, cursors."""
 
 NEEDS_GROUPS = frozenset({"rooms", "mixed"})

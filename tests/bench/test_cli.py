@@ -65,6 +65,7 @@ def test_the_configuration_is_as_shipped_but_for_limits() -> None:
         ["rooms", "--clients", "20", "--rate", "50", "--seconds", "0.5"],
         ["connect", "--clients", "20", "--storm"],
         ["half", "--clients", "20", "--seconds", "0.5"],
+        ["api", "--connections", "2", "--clients", "10", "--seconds", "0.5"],
         ["catchup", "--clients", "10", "--missed", "30"],
         ["mixed", "--seconds", "0.5"],
     ],
