@@ -37,7 +37,7 @@ def test_no_request_is_answered_with_a_fault_or_with_what_is_not_described(
 ) -> None:
     node = start_node(WORKING)
     if side == "server":
-        settings = {"server.var": node.directory / "var"}
+        settings: dict[str, object] = {"server.var": node.directory / "var"}
         token = chatd(node.directory, "key", "create", "fuzz", "--action", "*", settings=settings).stdout.strip()
         which = ["--include-path-regex", "^/v1/server/"]
     else:

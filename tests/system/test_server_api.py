@@ -148,7 +148,7 @@ async def test_a_backend_client_with_a_bad_key_stops(node: NodeProcess) -> None:
 
 
 def test_the_commands_say_what_is_wrong_in_one_line(tmp_path: Path, node: NodeProcess) -> None:
-    settings = {"server.var": node.directory / "var"}
+    settings: dict[str, object] = {"server.var": node.directory / "var"}
     for arguments in (
         ("key", "create", "x", "--action", "fly"),
         ("key", "revoke", "nosuch"),
