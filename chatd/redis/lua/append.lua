@@ -53,7 +53,7 @@ if known then
   end
   local waiting = known:match('^%S+ %S+ (%S+)')
   local entry = waiting ~= '0' and redis.call('XRANGE', KEYS[3], waiting, waiting)[1]
-  return {known, entry and entry[2][4]}
+  return {known, entry and entry[2][4] or false}
 end
 if flags:find('m', 1, true) then
   redis.call('SET', KEYS[4], id, 'PX', ARGV[6])

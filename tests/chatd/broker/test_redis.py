@@ -9,11 +9,12 @@ import pytest
 import trio
 
 from chatd.broker import Published
+from protocol.names import Seq
 from storage import Done, Store
 from storage.records import StoredMessage
 from storage.sqlite import SqliteStore, open_sqlite
 from tests.conftest import StartRedis
-from tests.rig.broker import DURABLE, draft
+from tests.rig.broker import ALICE, DURABLE, draft
 from tests.rig.redis import RedisServer
 from tests.rig.redis_broker import RedisNode, redis_config, redis_node
 from tests.rig.witness import Witness
@@ -172,3 +173,31 @@ class CrashingStore:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
+
+
+async def test_a_resend_of_what_is_stored_and_taken_off_finds_its_place(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with two_nodes(tmp_path, redis_server.address) as (one, two, _):
+        first = await one.desk.one(draft("k"))
+        with redis_server.client() as client, trio.fail_after(5):
+            while any(client.xlen(key) for key in client.scan_iter("*wal")):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        again = await two.desk.one(draft("k"))
+        assert (again.place, again.duplicate) == (first.place, True)
+
+
+async def test_a_forgotten_message_says_nothing_any_more_on_any_node(redis_server: RedisServer, tmp_path: Path) -> None:
+    async with two_nodes(tmp_path, redis_server.address) as (one, two, store):
+        await one.desk.placed(draft("secret"), draft("other"))
+        await two.desk.heard(2)
+        assert await one.broker.forget(DURABLE, ALICE, "secret")
+        for node in (one, two):
+            kinds = [message.kind for message in await node.broker.history(DURABLE, before=None, after=None, limit=9)]
+            assert kinds == ["expired", ""]
+            since = (node.desk.delivered[0].epoch, Seq(0))
+            with trio.fail_after(5):
+                while (await node.broker.recover(DURABLE, since, lambda: None)).messages[0].kind != "expired":  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+        assert [message.kind for message in await store.history(DURABLE, limit=9)] == ["expired", ""]
+        assert await one.broker.forget(DURABLE, ALICE, "never sent")
