@@ -41,7 +41,9 @@ class Drafting:
         except Denied as error:
             return Refused(error.code, str(error))
         members = self._groups.known_writers(address) if address.is_member_channel else ()
-        return None if members is None else _permit(principal, address, members)
+        permit = None if members is None else _permit(principal, address, members)
+        # Who was just let in by another node is refused only by members that were compared with the newest.
+        return None if isinstance(permit, Refused) and address.is_member_channel else permit
 
     async def permit(self, principal: Principal, channel: str) -> Permit | Refused:
         """Return the right to write to the channel; begins a direct chat that is not there yet."""

@@ -286,3 +286,37 @@ async def test_after_a_failed_making_the_members_are_read_again(store: MemberSto
 async def _failing(scene: Scene, change: Callable[[], Awaitable[None]]) -> None:
     scene.store.change_error = StoreUnavailable("no database")
     await change()
+
+
+async def test_with_many_nodes_an_old_version_is_noticed_by_who_asks_for_rights(
+    store: MemberStore, members: Members
+) -> None:
+    versions = {"newest": "1-5"}
+
+    async def ask_version(_: ChannelName) -> str:
+        return versions["newest"]
+
+    members.ask_version = ask_version
+    await members.get(address())
+    assert members.version(address()) == "1-5"
+    await members.get(address())
+    assert store.reads == 1
+    store.channels[address().name][UserId("zoe")] = Role.MEMBER
+    versions["newest"] = "1-6"
+    assert UserId("zoe") in await members.get(address())
+    assert members.version(address()) == "1-6"
+
+
+async def test_with_many_nodes_members_are_believed_for_a_while_only(
+    store: MemberStore, members: Members, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def ask_version(_: ChannelName) -> str:
+        return ""
+
+    members.ask_version = ask_version
+    await members.get(address())
+    assert members.known(address()) is not None
+    await trio.sleep(61)
+    assert members.known(address()) is None
+    await members.get(address())
+    assert store.reads == 2
