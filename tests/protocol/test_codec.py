@@ -42,9 +42,9 @@ def all_commands(codec: Codec) -> list[m.AnyCommand]:
         m.Connect(id=0, token="t.t.t", device="phone", cursors={"room:a": (EPOCH, Seq(7)), "dm:a:b": (EPOCH, Seq(0))}),
         m.Refresh(id=1, token="t"),
         m.Ping(id=2**53 - 1),
-        m.Subscribe(id=3, channel="room:a", since=(EPOCH, Seq(2**53))),
+        m.Subscribe(id=3, channel="room:a", since=(EPOCH, Seq(2**53)), token="t"),
         m.Unsubscribe(id=4, channel="room:a"),
-        m.Send(id=5, channel="room:a", key="k", data=raw_data(codec), retry=True),
+        m.Send(id=5, channel="room:a", key="k", data=raw_data(codec), retry=True, sender=ALICE, ttl_seconds=1.5),
         m.History(id=6, channel="room:a", before=9, after=2**53 - 1, limit=1000),
         m.Presence(id=7, channel="room:a", users=["alice", "bob"]),
         m.Status(id=8, state="away"),
@@ -54,6 +54,21 @@ def all_commands(codec: Codec) -> list[m.AnyCommand]:
         m.Invite(id=12, channel="group:a", users=["bob"], role="admin"),
         m.Remove(id=13, channel="group:a", users=["bob"]),
         m.Read(id=14, channel="group:a", seq=7),
+        m.Broadcast(
+            id=15,
+            channels=["room:a"],
+            users=["bob"],
+            member_of="alice",
+            key="k",
+            data=raw_data(codec),
+            retry=True,
+            sender=ALICE,
+            ttl_seconds=1.5,
+        ),
+        m.Sessions(id=16, user="bob"),
+        m.Disconnect(id=17, user="bob", session="s", reconnect=True, reason="bye"),
+        m.SubscribeUser(id=18, user="bob", channel="room:a"),
+        m.UnsubscribeUser(id=19, user="bob", channel="room:a"),
     ]
 
 
@@ -79,6 +94,18 @@ def all_events(codec: Codec) -> list[m.AnyEvent]:
         ),
         m.Subscribed(id=2, channel=ROOM, epoch=EPOCH, seq=Seq(1), recovered=False, messages=[message]),
         m.Sent(id=3, channel=ROOM, epoch=EPOCH, seq=Seq(1), at=2, duplicate=True),
+        m.Subscribed(channel=ROOM, epoch=EPOCH, seq=Seq(1), recovered=True, messages=[]),
+        m.Broadcasted(
+            id=3,
+            results=[
+                m.Placed(channel=ROOM, epoch=EPOCH, seq=Seq(1), at=2, duplicate=True),
+                m.Placed(channel="nosuch:a", code=208, reason="no", retry_after=1.5),
+            ],
+        ),
+        m.SessionsAnswer(
+            id=3, sessions=[m.SessionState(session="s", user=ALICE, device=DeviceId("d"), address="192.0.2.1")]
+        ),
+        m.Affected(id=3, sessions=2),
         m.HistoryPage(id=4, channel=ROOM, messages=[message], more=True),
         m.PresenceAnswer(id=5, channel=ROOM, count=1, users=[state]),
         m.ChannelsAnswer(id=6, channels=[conversation], more=False),
