@@ -5,6 +5,7 @@ what it changes itself at once. A key is verified without asking the store, so a
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -53,7 +54,7 @@ class ApiKeys:
                 await trio.sleep(self._config.key_refresh_seconds)
                 await self.refresh()
         finally:
-            with trio.move_on_after(self._config.key_refresh_seconds, shield=True):
+            with trio.move_on_after(self._config.key_refresh_seconds, shield=True), suppress(StoreError):
                 await self._save_used()
 
     async def refresh(self) -> None:
