@@ -1,6 +1,6 @@
 """A running node is asked everything that its own OpenAPI allows, and much that it does not.
 
-No answer may be a fault (5xx), and each must be one that the description knows: its status, its content type, its shape.
+No answer may be a fault (5xx), and each must be one that the description knows: its status, content type and shape.
 `make fuzz` asks more of it: FUZZ_EXAMPLES is how many requests are made up for each operation.
 """
 
