@@ -15,16 +15,17 @@ from storage import Store, append
 from storage.cassandra_accounts import DEVICES, USERS, Accounts
 from storage.cassandra_away import MARKS, PREFERENCES, TOKENS
 from storage.cassandra_backends import API_KEYS, AUDIT, DATA_KEYS
-from storage.cassandra_batches import at_once
+from storage.cassandra_batches import at_once, split
 from storage.cassandra_cluster import READ, refusal
 from storage.cassandra_members import Members, members_of
 from storage.cassandra_records import RecordTable
 from storage.cassandra_rows import COLUMNS, EXPIRING, KEPT, for_both, message_of
 from storage.cassandra_session import Row, Session
 from storage.moving import Page, Source, Table
-from storage.records import LastSeen, MemberRecord
+from storage.records import LastSeen, MemberRecord, StoredMessage
 
 CHANNEL_MEMBERS = 50  # counted for a row of members when a page is sized
+PIECE_ROWS = 1000  # messages that are queued together, if the queue takes so many
 
 _MESSAGES = for_both(f"SELECT {COLUMNS} FROM {{table}}")
 _MEMBERS = "SELECT channel, members FROM members"
@@ -95,13 +96,16 @@ class Loader:
         self._session = session
         self._accounts = accounts
         self._members = members
+        most = session.settings.queue_rows
+        self._piece_rows = min(PIECE_ROWS, most)
+        self._room = trio.CapacityLimiter(most // self._piece_rows)  # pieces that the queue takes at the same time
 
     async def load(self, table: Table, records: Sequence[Any]) -> None:
         """Write records of a table; those with the same primary key are replaced, but messages stay as they are."""
         store = self._store
         match table:
             case Table.MESSAGES:
-                await append(store, records)
+                await self._load_messages(records)
             case Table.MEMBERS:
                 await self._load_members(records)
             case Table.USERS:
@@ -124,6 +128,12 @@ class Loader:
                 await _each(store.put_data_key, records)
             case _:
                 assert_never(table)
+
+    async def _load_messages(self, records: Sequence[StoredMessage]) -> None:
+        """Write messages, and wait for room where others that are loaded at the same time fill the queue."""
+        for piece in split(records, self._piece_rows):
+            async with self._room:
+                await append(self._store, piece)
 
     async def _load_members(self, records: Sequence[MemberRecord]) -> None:
         of_channel: dict[ChannelName, list[MemberRecord]] = {}

@@ -14,8 +14,9 @@ from storage.migrations import Migration
 
 
 @contextmanager
-def _connected(config: Config) -> Iterator[Session]:
-    cluster, session = connect(cassandra_settings(config, NamespaceRules(config)))
+def _connected(config: Config, *, makes_keyspace: bool) -> Iterator[Session]:
+    settings = cassandra_settings(config, NamespaceRules(config))
+    cluster, session = connect(settings, makes_keyspace=makes_keyspace)
     try:
         yield session
     finally:
@@ -28,7 +29,7 @@ def migrate_cluster(config: Config) -> list[Migration]:
     Raises:
         StoreError: No node answers, or the keyspace does not fit this program.
     """
-    with _connected(config) as session:
+    with _connected(config, makes_keyspace=True) as session:
         return migrate(session, shipped(), lambda: int(time.time() * 1000))
 
 
@@ -36,9 +37,9 @@ def cluster_status(config: Config) -> dict[str, str]:
     """Say what the cluster is and what schema its keyspace has, a value for each name.
 
     Raises:
-        StoreError: No node answers.
+        StoreError: No node answers, or there is no keyspace.
     """
-    with _connected(config) as session:
+    with _connected(config, makes_keyspace=False) as session:
         hosts = session.cluster.metadata.all_hosts()
         up = sum(bool(host.is_up) for host in hosts)
         keyspace = session.cluster.metadata.keyspaces[config.cassandra.keyspace]

@@ -78,6 +78,14 @@ class CassandraServer:
         create_keyspace(self._session, keyspace.name, copies=1)
         return keyspace
 
+    def empty(self, keyspace: Keyspace) -> None:
+        """Remove all rows, and leave the tables and which migrations were applied. To make them anew takes seconds."""
+        tables = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s"
+        for (table,) in self._session.execute(tables, (keyspace.name,)):
+            name = f"{keyspace.name}.{table}"
+            if table != "schema_migrations" and self._session.execute(f"SELECT * FROM {name} LIMIT 1").one():
+                self._session.execute(f"TRUNCATE {name}")
+
     def drop_keyspace(self, keyspace: Keyspace) -> None:
         """Drop it, which takes about 80 ms for each of its tables."""
         self._session.execute(f"DROP KEYSPACE IF EXISTS {keyspace.name}")

@@ -30,9 +30,4 @@ def _shared_keyspace(cassandra_server: CassandraServer) -> Keyspace:
 def empty_keyspace(cassandra_server: CassandraServer, _shared_keyspace: Keyspace) -> Iterator[Keyspace]:
     """Return a keyspace of which every table is empty, or that has none yet. To make one anew takes seconds."""
     yield _shared_keyspace
-    session = cassandra_server.session
-    tables = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s"
-    for (table,) in session.execute(tables, (_shared_keyspace.name,)):
-        name = f"{_shared_keyspace.name}.{table}"
-        if table != "schema_migrations" and session.execute(f"SELECT * FROM {name} LIMIT 1").one() is not None:
-            session.execute(f"TRUNCATE {name}")
+    cassandra_server.empty(_shared_keyspace)

@@ -310,3 +310,14 @@ async def test_everything_is_copied_to_cassandra_and_back(
         await copy(fragile(cluster, 13), empty, "cluster", now, ignore)
     assert (await copy(cluster, empty, "cluster", now, ignore)).hexdigest() == whole
     await assert_same(full, empty)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("queue_rows", [PAGE_RECORDS // 3, PAGE_RECORDS * 5 // 2])
+async def test_a_queue_that_is_smaller_than_what_is_loaded_at_once_holds_it_up_and_does_not_end_it(
+    full: SqliteStore, empty_keyspace: Keyspace, queue_rows: int
+) -> None:
+    assert queue_rows < MANY  # which go in pages that are loaded at the same time
+    async with open_cassandra(cassandra_settings(empty_keyspace, queue_rows=queue_rows)) as store:
+        checksum = await copy(full, store, "full", now, ignore)
+        assert checksum.hexdigest() == (await checksum_of(store, ignore)).hexdigest()

@@ -13,7 +13,7 @@ from chatd.server import serve
 from storage.sqlite import open_sqlite
 from storage.transfer import MARK, StoreInUse
 from tests.contracts.moving import everything, fill
-from tests.rig.cassandra import Keyspace
+from tests.rig.cassandra import CassandraServer, Keyspace
 
 RECORDS = sum(map(len, everything().values()))
 
@@ -134,21 +134,34 @@ def test_no_node_serves_from_a_store_that_is_half_filled(config: Path, other: Pa
         trio.run(partial(serve, load(other, {}), Config, lambda _: None))
 
 
-@pytest.mark.system
-def test_everything_is_copied_to_cassandra_and_back(
-    config: Path, other: Path, tmp_path: Path, cassandra: Keyspace
-) -> None:
-    cluster = tmp_path / "cluster.toml"
-    cluster.write_text(
+@pytest.fixture
+def cluster(tmp_path: Path, cassandra: Keyspace) -> Path:
+    """The configuration of a node whose store is a keyspace that has the schema and nothing else."""
+    path = tmp_path / "cluster.toml"
+    path.write_text(
         f"[server]\nvar = '{tmp_path / 'cluster'}'\n[store]\nkind = 'cassandra'\n[cassandra]\n"
         f"nodes = ['{cassandra.host}']\nport = {cassandra.port}\nkeyspace = '{cassandra.name}'\n"
         "replication_factor = 1\n"
     )
-    run(cluster, "migrate")
-    checksum = last_line(run(config, "checksum"))
-    for step in (["copy", "--to", str(cluster)], ["checksum"]):
-        shown = run(config if step[0] == "copy" else cluster, *step)
-        assert (shown.exit_code, shown.stdout.splitlines()[-1]) == (0, checksum)
+    run(path, "migrate")
+    return path
+
+
+@pytest.mark.system
+def test_everything_goes_to_cassandra_and_back_directly_and_through_files(
+    config: Path, other: Path, cluster: Path, tmp_path: Path, cassandra: Keyspace, cassandra_server: CassandraServer
+) -> None:
+    checksum = last_line(run(config, "copy", "--to", str(cluster)))
+    assert last_line(run(cluster, "checksum")) == checksum
     assert "only an empty one can be filled" in failure(run(config, "copy", "--to", str(cluster)))
     assert last_line(run(cluster, "copy", "--to", str(other))) == checksum
-    assert last_line(run(other, "checksum")) == checksum
+
+    archive = str(tmp_path / "archive")
+    assert last_line(run(cluster, "export", archive)) == checksum
+    assert "only an empty one can be filled" in failure(run(cluster, "import", archive))
+    cassandra_server.empty(cassandra)
+    assert last_line(run(cluster, "checksum")) != checksum
+    assert last_line(run(cluster, "import", archive)) == checksum
+    assert last_line(run(cluster, "checksum")) == checksum
+    third = make(tmp_path, "third")
+    assert last_line(run(third, "import", archive)) == last_line(run(third, "checksum")) == checksum
