@@ -245,7 +245,7 @@ class Connected(Event, tag="connected", frozen=True, kw_only=True):
 
 
 class Subscribed(Event, tag="subscribed", frozen=True, kw_only=True):
-    """Answers `subscribe`: where the channel stands, and what came after `since`. Without `id` a backend asked for it."""
+    """Answers `subscribe`: where the channel stands, and what came after `since`. Without `id` a backend asked."""
 
     id: int | None = None
     channel: ChannelName
