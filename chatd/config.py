@@ -677,9 +677,11 @@ _NO_CHOICE = "Invalid enum value "
 
 def _one_line(error: msgspec.ValidationError, section: type[Section], place: str) -> str:
     """Turn msgspec's words into one line that begins with the key."""
-    text, _, inner = str(error).rpartition(" - at `$.")
+    text, is_inside, inner = str(error).rpartition(" - at `$.")
+    if not is_inside:  # the table itself is wrong
+        text, inner = inner, ""
     inner = inner.rstrip("`")
-    key = f"{place}.{inner}".lstrip(".")
+    key = f"{place}.{inner}".strip(".")
     if text.startswith(_NO_CHOICE):
         kind = _type_of(inner.partition("[")[0].split("."), section)
         choices = get_args(get_args(kind)[0]) or get_args(kind)  # of a list: those of its items

@@ -43,7 +43,7 @@ async def serve(
         ConfigError: The configuration cannot be used here.
         StoreError: The database cannot be opened.
         RedisError: Redis cannot be reached.
-        OSError: The port cannot be opened.
+        OSError: The port cannot be opened, or the folder `server.var` cannot be made.
     """
     var = Path(config.server.var)
     _make_folder(var)
@@ -124,7 +124,10 @@ def _parts(node: Node) -> list[Callable[[], Awaitable[None]]]:
 
 def _make_folder(path: Path) -> None:
     """Make the folder of what chatd writes; what is in it concerns its owner only."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"server.var: cannot make {path}: {error.strerror}") from error
 
 
 async def _serve_until_told(node: Node, load_config: LoadConfig, on_ready: Callable[[], None]) -> None:

@@ -26,7 +26,12 @@ def check_disk(config: Config) -> list[Finding]:
     findings = [judge_space(shutil.disk_usage(folder).free)]
     findings += judge_file_system(_file_system(folder))
     if os.access(folder, os.W_OK | os.X_OK):
-        findings.append(judge_sync(_sync_seconds(folder)))
+        try:
+            findings.append(judge_sync(_sync_seconds(folder)))
+        except OSError as error:
+            findings.append(
+                failure("disk", f"{folder} cannot be written: {error.strerror}", "free some, or mount it anew")
+            )
     return findings
 
 

@@ -322,6 +322,7 @@ def test_endpoints_are_tables_of_their_own(file: Path) -> None:
             "webhooks.endpoints.main.events[0]: 'user.gone' is none of session.connected, ",
         ),
         (("url", "adress"), "webhooks.endpoints.main.adress: unknown key"),
+        (('events = ["user.offline"]', ""), "webhooks.endpoints.main: object missing required field `events`"),
         (("https://a.example/", "ftp://a.example/"), "webhooks.endpoints.main.url: is no http"),
         (('secret_files = ["hook.secret"]', ""), "webhooks.endpoints.main: give secret_files or secret_variables"),
         (

@@ -1,5 +1,7 @@
 """The checks of this machine, on folders, files and ports of it."""
 
+import errno
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -68,6 +70,16 @@ def test_a_secret_that_others_may_read_is_a_failure(var: Path) -> None:
     finding = check_var(_config(var))[1]
     assert finding.verdict is Verdict.FAILURE
     assert "others may read the secret" in finding.seen
+
+
+def test_a_disk_that_takes_no_page_is_a_failure_and_no_crash(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("chatd.doctor.disk.os.write", write)
+    failed = [finding for finding in check_disk(_config(var)) if finding.verdict is Verdict.FAILURE]
+    assert [finding.seen for finding in failed] == [f"{var} cannot be written: No space left on device"]
+    assert list(var.iterdir()) == []
 
 
 def test_the_disk_is_timed_and_nothing_is_left_on_it(var: Path) -> None:
