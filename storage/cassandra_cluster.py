@@ -35,7 +35,15 @@ _RETRIES = 2
 _RECONNECT_SECONDS = 1.0
 _HEARTBEAT_SECONDS = 5
 _SPECULATIVE_ATTEMPTS = 1
+# The driver says in words only what is wrong: it makes an OSError of an error of TLS.
+_NO_PASSWORD = "requires authentication"
+_CANNOT_LOOK = "Unable to perform authentication"  # a node does not reach those that have the passwords
+_DISTRUST = re.compile(r"CERTIFICATE_VERIFY_FAILED\] certificate verify failed: (.*?)\.?(?: \(_ssl|$)")
+
 _KEYSPACE = re.compile(r"[a-z][a-z0-9_]{0,47}")
+
+
+_SAID_BY_THE_STORE = ("[control connection] error", "control connection failed", "failed to authenticate to")
 
 
 class _OneLine(logging.Filter):
@@ -44,7 +52,7 @@ class _OneLine(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a record is to be logged."""
         record.exc_info = None
-        return not record.getMessage().lower().startswith(("[control connection] error", "control connection failed"))
+        return not record.getMessage().lower().startswith(_SAID_BY_THE_STORE)
 
 
 _one_line = _OneLine()  # adding it twice is adding it once
@@ -181,8 +189,8 @@ def refusal(error: Exception) -> StoreError:
     if isinstance(error, NoHostAvailable):
         causes = list(error.errors.values()) if isinstance(error.errors, dict) else []
         for cause in causes:
-            if isinstance(cause, AuthenticationFailed):
-                return StoreError(f"the Cassandra cluster refuses the password: {cause}")
+            if (refused := _entry_refusal(cause)) is not None:
+                return refused
         return StoreUnavailable(f"no node of the Cassandra cluster answers ({_first(causes) or error.args[0]})")
     if isinstance(error, AuthenticationFailed | Unauthorized):
         return StoreError(f"the Cassandra cluster refuses: {error}")
@@ -191,6 +199,18 @@ def refusal(error: Exception) -> StoreError:
     if isinstance(error, DriverException | ConnectionException | OSError):
         return StoreUnavailable(f"the Cassandra cluster does not answer as it should: {error}")
     return StoreUnavailable(f"the Cassandra cluster cannot be used: {error!r}")
+
+
+def _entry_refusal(cause: Exception) -> StoreError | None:
+    """Say what to set so that a node lets us in, or we trust it; None where that is not what is wrong."""
+    text = str(cause)
+    if isinstance(cause, AuthenticationFailed) and _NO_PASSWORD in text:
+        return StoreError("the Cassandra cluster asks for a password: set cassandra.username and cassandra.password")
+    if isinstance(cause, AuthenticationFailed) and _CANNOT_LOOK not in text:
+        return StoreError(f"the Cassandra cluster refuses the password: {text}")
+    if (distrust := _DISTRUST.search(text)) is not None:
+        return StoreError(f"the certificate of a Cassandra node is not trusted: {distrust[1]}: see [cassandra.tls]")
+    return None
 
 
 def _first(causes: list[Exception]) -> str:

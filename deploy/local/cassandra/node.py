@@ -47,6 +47,10 @@ class NodeOptions:
     """Folders with more classes than Cassandra's own."""
     launcher: tuple[str, ...] = ()
     """A command that runs Java."""
+    more_yaml: str = ""
+    """Lines to add to its configuration."""
+    authority: str = ""
+    """The file of who signed its certificate, if those lines let clients come by TLS only."""
 
 
 class CassandraNode:
@@ -79,11 +83,11 @@ class CassandraNode:
 
     def answers(self) -> bool:
         """Return whether it serves."""
-        return cql.serves(self.options.address, self.options.port)
+        return cql.serves(self.options.address, self.options.port, authority=self.options.authority)
 
     def reaches_all(self) -> bool:
         """Return whether it serves, and all nodes of its cluster (of up to three) do for it."""
-        return cql.reaches_all(self.options.address, self.options.port)
+        return cql.reaches_all(self.options.address, self.options.port, authority=self.options.authority)
 
     # Its life.
 
@@ -200,7 +204,7 @@ class CassandraNode:
         }
         for name, value in values.items():
             text = text.replace(f"@{name}@", str(value))
-        return text
+        return f"{text}\n{self.options.more_yaml}\n"
 
     def _command(self, java: str, folder: Path) -> list[str]:
         lines = (_HERE / "jvm.options").read_text().splitlines()
