@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -11,7 +12,7 @@ from bench.scenarios import SCENARIOS
 from bench.servers import CONFIG
 from chatd.config import Config, load
 
-COMMANDS = [*SCENARIOS, "kill", "compare", "aims", "micro", "sweep"]
+COMMANDS = [*SCENARIOS, "kill", "compare", "aims", "micro", "sweep", "cassandra"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -47,10 +48,21 @@ def test_groups_are_not_asked_of_a_server_that_has_none() -> None:
     assert "groups" in answer.output
 
 
-def test_the_configuration_is_as_shipped_but_for_limits() -> None:
+def changed(config: msgspec.Struct, shipped: msgspec.Struct) -> set[str]:
+    """Name the keys of a table that differ."""
+    return {name for name in config.__struct_fields__ if getattr(config, name) != getattr(shipped, name)}
+
+
+def test_the_configuration_is_as_shipped_but_for_how_much_one_client_or_backend_may_do() -> None:
     config, shipped = load(CONFIG, {}), Config()
-    assert {name for name in Config.__struct_fields__ if getattr(config, name) != getattr(shipped, name)} == {"limits"}
-    assert config.limits.outbox_bytes == shipped.limits.outbox_bytes
+    assert changed(config, shipped) == {"limits", "backend"}
+    assert changed(config.limits, shipped.limits) == {
+        *("connections_per_address", "connects_per_second", "connects_burst"),
+        *("commands_per_second", "commands_burst", "messages_per_second", "messages_burst"),
+    }
+    assert changed(config.backend, shipped.backend) == {
+        *("requests_per_second", "requests_burst", "messages_per_second", "messages_burst"),
+    }
 
 
 @pytest.mark.system
@@ -103,7 +115,8 @@ def test_after_a_storm_everybody_knows_what_is_true(tmp_path: Path) -> None:
 @pytest.mark.system
 def test_readers_who_stop_for_long_are_cut_off_with_the_code_for_slow(tmp_path: Path) -> None:
     config = tmp_path / "small.toml"
-    config.write_text(CONFIG.read_text() + "outbox_bytes = 20000\n")
+    config.write_text(CONFIG.read_text().replace("[limits]\n", "[limits]\noutbox_bytes = 20000\n"))
+    assert load(config, {}).limits.outbox_bytes == 20000
     arguments = ["--clients", "10", "--percent", "20", "--rate", "400", "--body-bytes", "16000", "--seconds", "2"]
     figures = figures_of(["slow", *arguments, "--config", str(config)], tmp_path)
     assert figures["cut_off_with_4001"] == figures["cut_off"] == 2

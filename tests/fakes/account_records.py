@@ -12,7 +12,10 @@ from storage.records import DeviceRecord, PreferenceRecord, Provider, PushTokenR
 
 
 class AccountRecords:
-    """Users, devices and what they say of pushes, as the Store promises to keep them; each call is a checkpoint, as real ones are."""
+    """Users, devices and what they say of pushes, as the Store promises to keep them.
+
+    Each call is a checkpoint, as real ones are.
+    """
 
     def __init__(self) -> None:
         self.users: dict[str, UserRecord] = {}

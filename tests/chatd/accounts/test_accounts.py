@@ -248,7 +248,7 @@ async def test_a_hash_of_other_parameters_is_made_anew_at_the_next_login(build: 
     assert [user.password_hash for user in records.users.values()] == [made_anew]
 
 
-async def test_a_login_succeeds_where_its_password_can_not_be_hashed_anew(build: Build, records: AccountRecords) -> None:
+async def test_a_login_succeeds_where_its_password_cannot_be_hashed_anew(build: Build, records: AccountRecords) -> None:
     await build().register("alice", "short pw")
     await build(hash_passes=2, password_min_length=20).login("alice", "short pw", HERE)
     assert ["t=1" in (user.password_hash or "") for user in records.users.values()] == [True]
