@@ -182,7 +182,21 @@ def build_node(
     if cluster is not None:
         accounts.on_revoked.append(cluster.remote.revoke)
     backend = build_backend(
-        config, secret, store, jobs, clock, settings, hub, directory, groups, reading, accounts, tokens, leaves, broker
+        config,
+        secret,
+        store,
+        jobs,
+        clock,
+        settings,
+        hub,
+        directory,
+        groups,
+        reading,
+        accounts,
+        tokens,
+        leaves,
+        broker,
+        cluster.share_rates if cluster is not None else lambda rates: rates,
     )
     if cluster is not None:
         backend.sessions.remote, cluster.remote.join = cluster.remote, backend.sessions.subscribe_here

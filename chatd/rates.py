@@ -4,14 +4,16 @@ The headers are those of the IETF draft "RateLimit header fields for HTTP" (draf
 `RateLimit-Policy` lists the policies, `RateLimit` what is left of each. A token bucket is told as a quota of its burst
 in the time in which it fills.
 
-`Rates` is what asks; `MemoryRates` keeps its counts on this node. One that keeps them where all nodes see them has the
-same methods.
+`Rates` is what asks; `MemoryRates` keeps its counts on this node, chatd/redis/rates.py where all nodes see them. Each
+passes tests/contracts/rates.py.
 """
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
+
+import msgspec
 
 from chatd.limits import DAY_SECONDS, Policy, Standing, TokenBucket, standing
 
@@ -21,6 +23,9 @@ class Rates(Protocol):
 
     async def take(self, policy: Policy, subject: str, count: int = 1) -> Standing:
         """Take so much, or nothing if not all of it is left; return where the subject stands now."""
+
+    async def take_all(self, policies: Sequence[Policy], subject: str, count: int = 1) -> list[Standing]:
+        """Take so much under each of up to two policies, or nothing if one refuses; return where each stands now."""
 
 
 class MemoryRates:
@@ -35,11 +40,22 @@ class MemoryRates:
 
     async def take(self, policy: Policy, subject: str, count: int = 1) -> Standing:
         """Take so much, or nothing if not all of it is left. Never waits."""
-        return self.take_nowait(policy, subject, count)
+        return self._take(policy, subject, count)
 
-    def take_nowait(self, policy: Policy, subject: str, count: int = 1) -> Standing:
-        """Do what `take` does."""
-        return self._take_of_day(policy, subject, count) if not policy.rate else self._take(policy, subject, count)
+    async def take_all(self, policies: Sequence[Policy], subject: str, count: int = 1) -> list[Standing]:
+        """Take so much under each policy, or nothing if one of them refuses. Never waits."""
+        return self.take_all_nowait(policies, subject, count)
+
+    def take_all_nowait(self, policies: Sequence[Policy], subject: str, count: int = 1) -> list[Standing]:
+        """Do what `take_all` does."""
+        standings = [self._take(policy, subject, count) for policy in policies]
+        if len(policies) == 1 or not any(one.wait for one in standings):
+            return standings
+        for one in standings:
+            if not one.wait:
+                self._give_back(one.policy, subject, count)
+        now = [self._take(policy, subject, 0) for policy in policies]
+        return [msgspec.structs.replace(after, wait=before.wait) for before, after in zip(standings, now, strict=True)]
 
     def bucket(self, policy: Policy, subject: str) -> TokenBucket:
         """Return the bucket of a subject, for who takes from it many times a second."""
@@ -54,6 +70,8 @@ class MemoryRates:
         return bucket
 
     def _take(self, policy: Policy, subject: str, count: int) -> Standing:
+        if not policy.rate:
+            return self._take_of_day(policy, subject, count)
         bucket = self.bucket(policy, subject)
         now = self._monotonic()
         wait = bucket.take(now, count)
@@ -71,6 +89,13 @@ class MemoryRates:
             self._days.popitem(last=False)
         left = max(0, policy.burst - self._days[key][1])
         return Standing(policy, left_seconds if is_refused else 0.0, left, left_seconds)
+
+    def _give_back(self, policy: Policy, subject: str, count: int) -> None:
+        if policy.rate:
+            self.bucket(policy, subject).give_back(count)
+        else:
+            day, used = self._days[(policy.name, subject)]
+            self._days[(policy.name, subject)] = (day, used - count)
 
 
 def rate_headers(standings: Iterable[Standing]) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ class KeyDesk(Protocol):
     def known_caller(self, text: str) -> Caller | None:
         """Return what a key may do that is known and valid; None for all others."""
 
-    def request(self, caller: Caller) -> Standing:
+    async def request(self, caller: Caller) -> Standing:
         """Count one request of a key."""
 
 
@@ -104,7 +104,7 @@ class Gate:
         headers = ((name.decode("latin1"), value.decode("latin1")) for name, value in scope["headers"])
         address = self._proxies.client_address(peer, headers)
         path = _path(scope["path"])
-        wait = self._wait(scope, passage, address, path)
+        wait = await self._wait(scope, passage, address, path)
         if wait:
             await _answer(send, problem(ErrorCode.RATE_LIMITED, _RATE_REASON, wait))
             return
@@ -122,7 +122,7 @@ class Gate:
         else:
             await self._app(scope, receive, send)
 
-    def _wait(self, scope: HTTPScope, passage: Passage, address: str, path: str | None) -> float:
+    async def _wait(self, scope: HTTPScope, passage: Passage, address: str, path: str | None) -> float:
         """Count the request; return the seconds to wait if it is one too many, else 0.0.
 
         Who shows a key that is known and valid counts by the key, wherever it comes from; all others by their address,
@@ -131,7 +131,7 @@ class Gate:
         if path is not None and path.startswith(SERVER_PREFIX):
             passage.caller = self._keys.known_caller(_bearer(scope))
             if passage.caller is not None:
-                standing = self._keys.request(passage.caller)
+                standing = await self._keys.request(passage.caller)
                 passage.standings.append(standing)
                 return standing.wait
         if path is not None and scope["method"] in ("GET", "HEAD") and is_page_path(path):

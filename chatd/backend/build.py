@@ -28,7 +28,7 @@ from chatd.broker import Broker
 from chatd.config import Config
 from chatd.groups import Groups
 from chatd.hub import Hub
-from chatd.rates import MemoryRates
+from chatd.rates import MemoryRates, Rates
 from chatd.reading import Reading
 from chatd.rights import Directory
 from chatd.settings import Settings
@@ -43,7 +43,7 @@ class Backend:
     keys: ApiKeys
     keyring: Keyring
     usage: Usage
-    rates: MemoryRates
+    rates: Rates
     audit: Audit
     publishing: Publishing
     fanout: Fanout
@@ -79,13 +79,15 @@ def build_backend(
     tokens: Tokens,
     leaves: SubscriptionTokens,
     broker: Broker,
+    share: Callable[[MemoryRates], Rates],
 ) -> Backend:
-    """Make the parts; nothing runs yet."""
+    """Make the parts; nothing runs yet. `share` returns the rates that are counted together with other nodes."""
     key_hash = KeyHash(secret)
     keys = ApiKeys(store, key_hash, config.backend, clock)
     audit = Audit(store, clock)
-    rates = MemoryRates(config.limits.addresses, hub.monotonic, clock)
-    usage = Usage(keys, rates, config.backend)
+    here = MemoryRates(config.limits.addresses, hub.monotonic, clock)
+    rates = share(here)
+    usage = Usage(keys, rates, here, config.backend)
     endings = Endings(jobs, config.backend, clock)
     publishing = Publishing(directory, groups, store, usage, hub.counters, endings)
     seeing = Seeing(hub, reading, groups, directory, settings)

@@ -152,7 +152,7 @@ class ServerSessions:
         """Check what a backend sends; the rate of its key was taken from by the session."""
         if BackendAction.PUBLISH not in caller.actions:
             return [Refused(ErrorCode.FORBIDDEN, "this needs the action `publish`")] * len(commands)
-        wait = self._usage.of_day(caller, len(commands))
+        wait = await self._usage.of_day(caller, len(commands))
         if wait:
             return [Refused(ErrorCode.RATE_LIMITED, "the quota of this key is used up", wait)] * len(commands)
         encoding = session.format.codec.encoding

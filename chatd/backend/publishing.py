@@ -68,7 +68,7 @@ class Publishing:
             Denied: The caller may not publish at all.
         """
         caller.require(BackendAction.PUBLISH)
-        wait = self._usage.messages(caller, len(events))
+        wait = await self._usage.messages(caller, len(events))
         if wait:
             return [Refused(ErrorCode.RATE_LIMITED, "more messages than this key may send", wait)] * len(events)
         return await self.place(await self.drafts(caller, events), events)

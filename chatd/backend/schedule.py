@@ -89,7 +89,7 @@ class Schedule:
         [outcome] = await self._publishing.drafts(caller, [event])
         if isinstance(outcome, Refused):
             raise Denied(outcome.code, outcome.reason)
-        wait = self._usage.messages(caller, 1)
+        wait = await self._usage.messages(caller, 1)
         if wait:
             raise Denied(ErrorCode.RATE_LIMITED, f"more messages than this key may send: wait {wait:.1f} seconds")
         body = outcome.body

@@ -25,8 +25,10 @@ from chatd.cluster.steadily import steadily
 from chatd.config import Config, ConfigError
 from chatd.hub import Hub
 from chatd.presence.tracker import PublishPresence
+from chatd.rates import MemoryRates, Rates
 from chatd.redis import RedisError
 from chatd.redis.jobs import RedisJobs
+from chatd.redis.rates import RedisRates
 from chatd.redis.scripts import Script
 from chatd.redis.servers import Servers
 from protocol.names import UserId
@@ -197,6 +199,10 @@ class ClusterNode:
         self.post.handle(_MESSAGE, lambda _, payload: take(payload))
         self.post.on_lost.append(lambda _: lost())
         self._on_found_again.append(lost)
+
+    def share_rates(self, here: MemoryRates) -> Rates:
+        """Return rates that all nodes count together; `here` counts while Redis does not."""
+        return RedisRates(self.servers, here)
 
     def read_telling(self, waiting: int) -> ReadTelling:
         """Return what tells sessions of all nodes who has read."""

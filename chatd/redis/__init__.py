@@ -6,6 +6,8 @@
     line.py        one pipelined connection for commands
     subscriber.py  one connection for pub/sub
     connect.py     opening a connection: TCP, TLS, who we are
+    jobs.py        the queue of jobs of all nodes
+    rates.py       rates and quotas that all nodes count together
     scripts.py     the Lua files of chatd/redis/lua
 
 Redis 7.0 or newer is needed: sharded pub/sub, `XADD key 5-*`, `SET … NX GET`.

@@ -12,7 +12,7 @@ class NoKeys:
     def known_caller(self, text: str) -> Caller | None:
         return None
 
-    def request(self, caller: Caller) -> Standing:
+    async def request(self, caller: Caller) -> Standing:
         raise AssertionError("nobody has a key")
 
 

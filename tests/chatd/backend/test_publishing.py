@@ -88,7 +88,7 @@ async def test_one_event_goes_to_all_channels_of_a_user(rig: Rig) -> None:
 async def test_more_than_a_key_may_send_is_refused_with_the_time_to_wait(rig: Rig) -> None:
     publishing = rig.node.backend.publishing
     burst = rig.node.settings.config.backend.messages_burst
-    rig.node.backend.usage.messages(caller(), 100 * burst)
+    await rig.node.backend.usage.messages(caller(), 100 * burst)
     [answer] = await publishing.publish(caller(), [event("event:a")])
     assert isinstance(answer, Refused)
     assert answer.code == ErrorCode.RATE_LIMITED
