@@ -18,6 +18,7 @@ from chatd.api.http import HttpServer
 from chatd.api.server.hot import HotPublish
 from chatd.api.services import Services
 from chatd.backend.build import Backend, build_backend
+from chatd.backend.deliveries import Deliveries
 from chatd.broker import Deliver, NodeBroker
 from chatd.broker.memory import MemoryBroker
 from chatd.config import Config, ConfigError, Namespace
@@ -245,6 +246,7 @@ def build_node(
             lambda: settings.limits,
             devices,
             pushing.public_key,
+            Deliveries(webhooks.operations, pushing.operations, backend.audit),
         )
     )
     hot = HotPublish(app, backend, config.limits)

@@ -7,6 +7,7 @@ from chatd.accounts.accounts import Accounts
 from chatd.accounts.tokens import Tokens
 from chatd.api.realtime import Realtime
 from chatd.backend.build import Backend
+from chatd.backend.deliveries import Deliveries
 from chatd.config import Config, Limits
 from chatd.counters import Counters
 from chatd.limits import Policy
@@ -31,6 +32,7 @@ class Services:
     limits: Callable[[], Limits]
     push_devices: PushDevices
     push_key: str | None
+    deliveries: Deliveries
 
     def user_policy(self) -> Policy:
         """Return how often one user may ask, as it is in force now."""

@@ -7,6 +7,8 @@ The way of a push, which docs/explanation/push.md draws:
     states.py    what becomes of such a job now, as a pure decision
     worker.py    asks the queue for jobs, has a provider send them, and does what the outcome says
 
+Beside it, operations.py lists what was given up and has it tried again.
+
 Adapters: `fcm`, `apns`, `webpush`, `webhook`. Every provider says by an `Outcome`, never by an exception, how it went.
 """
 

@@ -11,6 +11,7 @@ from chatd.push.build import build_services, is_configured
 from chatd.push.counts import PushCounts, PushStatistics
 from chatd.push.examiner import Examiner
 from chatd.push.jobs import DevicePush
+from chatd.push.operations import PushOperations
 from chatd.push.watch import PushWatch
 from chatd.push.whereabouts import Whereabouts
 from chatd.push.worker import PushWorker
@@ -44,6 +45,8 @@ class Pushing:
         """VAPID's, for pages; None without Web Push."""
         self.providers: tuple[str, ...] = ()
         """Those that devices may register tokens of."""
+        self.operations = PushOperations(jobs, self._wake, clock)
+        """What operators do, whether something is configured here or not."""
         self._watch: PushWatch | None = None
         self._worker: PushWorker | None = None
         if not is_configured(config.push):
@@ -85,6 +88,10 @@ class Pushing:
             self._send_later.send_nowait(call)
         except trio.WouldBlock:
             self.counts.lost["calls"] += 1
+
+    def _wake(self, queue: str) -> None:
+        if self._worker is not None:
+            self._worker.wake(queue)
 
     async def _call_later(self) -> None:
         async for call in self._receive_later:

@@ -15,6 +15,7 @@ from chatd.accounts.tokens import Tokens
 from chatd.api.app import build_app
 from chatd.api.services import Services
 from chatd.backend.build import Backend
+from chatd.backend.deliveries import Deliveries
 from chatd.config import Auth, Config, Limits
 from chatd.counters import Counters
 from chatd.push.devices import PushDevices
@@ -79,6 +80,7 @@ def services(records: AccountRecords, realtime: CalmRealtime, tokens: Tokens, cl
         lambda: CONFIG.limits,
         PushDevices(records.as_store(), Directory(Settings(CONFIG)), PROVIDERS, ("fcm.googleapis.com",), 2, clock),
         "the-public-key",
+        cast(Deliveries, None),
     )
 
 

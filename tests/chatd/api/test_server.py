@@ -248,6 +248,12 @@ GUARDED: list[tuple[str, str, object]] = [
     ("GET", "/keys", None),
     ("POST", "/keys", {"title": "a", "actions": ["keys"], "namespaces": ["*"]}),
     ("GET", "/audit", None),
+    ("POST", "/webhooks/main/replay", {"all": True}),
+    ("POST", "/webhooks/main/test", None),
+    ("POST", "/webhooks/main/enable", None),
+    ("GET", "/push", None),
+    ("GET", "/push/fcm/dead", None),
+    ("POST", "/push/fcm/replay", {"all": True}),
 ]
 
 

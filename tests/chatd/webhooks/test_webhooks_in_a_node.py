@@ -3,14 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import msgspec
 import pytest
-import trio
 
 from chatd.accounts.principal import Principal
-from chatd.config import Config, EventType, Presence, WebhookEndpoint, Webhooks
 from chatd.push.content import Content
 from chatd.push.jobs import DevicePush
 from protocol.codes import CloseCode
@@ -18,25 +15,9 @@ from protocol.names import ChannelName, DeviceId, Seq, UserId
 from storage.records import PushTokenRecord
 from tests.rig.node import Rig, running_node
 from tests.rig.webhook_receiver import SECRET, Receiver, Reply, open_receiver
+from tests.rig.webhooks import configured, wait_for_outcome
 
 pytestmark = pytest.mark.system
-
-EVERYTHING: tuple[EventType, ...] = get_args(EventType)
-
-
-def configured(url: str, *, grace_seconds: float = 0.2, **keys: Any) -> Config:
-    """Return a configuration with one endpoint that wants everything, and is quick to try again."""
-    endpoint = WebhookEndpoint(
-        url=url, events=EVERYTHING, secret_variables=("HOOK_SECRET",), allow_private=True, concurrency=1
-    )
-    webhooks = Webhooks(
-        gather_seconds=0.01,
-        backoff_seconds=0.05,
-        poll_seconds=0.05,
-        endpoints={"main": msgspec.structs.replace(endpoint, **keys)},
-    )
-    presence = Presence(grace_seconds=grace_seconds, tick_seconds=0.05)
-    return msgspec.structs.replace(Config(), webhooks=webhooks, presence=presence)
 
 
 @asynccontextmanager
@@ -46,16 +27,6 @@ async def node_and_receiver(
     monkeypatch.setenv("HOOK_SECRET", SECRET)
     async with open_receiver() as receiver, running_node(folder, configured(receiver.url, **keys)) as rig:
         yield rig, receiver
-
-
-async def wait_for_outcome(rig: Rig, outcome: str) -> None:
-    """Return when a request had this outcome, and the queue knows of it."""
-    with trio.fail_after(10):
-        while True:
-            await trio.sleep(0.05)
-            counts = await rig.store.jobs.counts("webhook:main")
-            if rig.node.webhooks.statistics().requests.get(outcome) and not counts.claimed:
-                return
 
 
 def types(receiver: Receiver) -> list[str]:
