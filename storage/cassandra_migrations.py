@@ -15,6 +15,7 @@ from importlib import resources
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+import structlog
 from cassandra.cluster import Session as DriverSession
 
 from storage import StoreError, StoreUnavailable
@@ -23,6 +24,7 @@ from storage.migrations import Applied, Migration, MigrationError, missing, read
 
 LOCK_SECONDS = 60  # a node that ended while it had the lock holds the others up for so long
 WAIT_SECONDS = 300.0
+SAY_SECONDS = 5.0  # a node that changes the schema beside this one is done sooner; who waits for longer says why
 POLL_SECONDS = 0.3
 STATEMENT_SECONDS = 30.0  # a table takes 0.1 s, and longer where many nodes have to agree
 
@@ -38,6 +40,8 @@ _MARK = "INSERT INTO schema_migrations (number, name, checksum, at) VALUES (%s, 
 _TAKE = f"INSERT INTO schema_lock (name, owner) VALUES ('migrations', %s) IF NOT EXISTS USING TTL {LOCK_SECONDS}"
 _HOLD = f"UPDATE schema_lock USING TTL {LOCK_SECONDS} SET owner = %s WHERE name = 'migrations' IF owner = %s"
 _LEAVE = "DELETE FROM schema_lock WHERE name = 'migrations' IF owner = %s"
+
+_log = structlog.get_logger()
 
 
 def shipped() -> list[Migration]:
@@ -92,13 +96,19 @@ class _Lock:
         self._owner = owner
 
     def take(self) -> None:
-        """Wait for it."""
-        deadline = time.monotonic() + WAIT_SECONDS
+        """Wait for it; say so where it takes long."""
+        began = time.monotonic()
+        is_said = False
         while not self._ask(_TAKE, self._owner):
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if waited > WAIT_SECONDS:
                 raise MigrationError(
                     f"another node has been changing the schema for {WAIT_SECONDS:.0f} s: look after it"
                 )
+            if waited > SAY_SECONDS and not is_said:
+                is_said = True
+                reason = f"another node changes the schema; if it ended, its turn lapses after {LOCK_SECONDS} s"
+                _log.warning("waiting for the schema of Cassandra", reason=reason)
             time.sleep(POLL_SECONDS)
 
     def hold(self) -> None:
