@@ -131,7 +131,7 @@ class Appender:
     def send(self, append: Append) -> None:
         """Send one draft; its batch gets the answer."""
         head, draft = append.head, append.draft
-        append.batch.begin()
+        append.batch.begin(append.index)
         namespace = head.namespace
         kept = {"durable": DURABLE_RECENT, "recent": self._recent, "none": 0}[namespace.history]
         flags = "d" if namespace.history == "durable" else ""

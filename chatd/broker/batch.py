@@ -22,27 +22,27 @@ class Batch:
         self.again: list[int] = []  # to be sent once more, by who published
         self.sent: set[int] = set()  # may have been placed by a try whose answer was lost
         self.given_up = False
-        self._open = 0
+        self._open: set[int] = set()
         self._event: trio.Event | None = None
 
-    def begin(self) -> None:
-        """One more is under way."""
-        self._open += 1
+    def begin(self, index: int) -> None:
+        """Take it that a draft is under way."""
+        self._open.add(index)
 
     def answer(self, index: int, answer: Published | Refused) -> None:
         """Take what became of a draft."""
         self.answers[index] = answer
-        self._end()
+        self._end(index)
 
     def retry(self, index: int, *, may_be_placed: bool = False) -> None:
         """Take it that a draft has to be sent again."""
         self.again.append(index)
         if may_be_placed:
             self.sent.add(index)
-        self._end()
+        self._end(index)
 
-    def _end(self) -> None:
-        self._open -= 1
+    def _end(self, index: int) -> None:
+        self._open.discard(index)
         if not self._open and self._event is not None:
             self._event.set()
 
@@ -60,8 +60,8 @@ class Batch:
 
     def result(self) -> list[Published | Refused]:
         """Return the answers; what has none yet was given up."""
-        waiting = set(self.again) - self.sent
+        may_be_placed = self.sent | self._open
         return [
-            answer if answer is not None else NOT_SENT if index in waiting else NOT_ANSWERED
+            answer if answer is not None else NOT_ANSWERED if index in may_be_placed else NOT_SENT
             for index, answer in enumerate(self.answers)
         ]

@@ -45,6 +45,11 @@ class Feed:
             self.is_overfull = True
         return None
 
+    def is_next(self, message: StoredMessage) -> bool:
+        """Tell whether a message follows what was delivered."""
+        log = self.log
+        return log is not None and (message.epoch, message.seq) == (log.epoch, log.delivered + 1)
+
     def begin(self, log: Log) -> None:
         """Stand somewhere: nothing before it is delivered here."""
         self.log = log
@@ -64,7 +69,7 @@ class Feed:
 
     def release(self) -> list[Item]:
         """Return what was held back and follows what was delivered; if it `is_live` then, nothing is missing."""
-        held, self.held = self.held, []
+        held, self.held = sorted(self.held, key=_place_of), []
         overfull, self.is_overfull = self.is_overfull, False
         delivered: list[Item] = []
         for number, item in enumerate(held):
@@ -92,6 +97,10 @@ class Feed:
     def _is_known(self, message: StoredMessage) -> bool:
         log = self.log
         return log is not None and (order(message.epoch), message.seq) <= (order(log.epoch), log.delivered)
+
+
+def _place_of(item: Item) -> tuple[int, Seq]:
+    return order(item[0].epoch), item[0].seq
 
 
 def order(epoch: Epoch) -> int:

@@ -6,8 +6,9 @@ leaves it to others, who post it again.
 
 Who gets it (`Arrivals`): a node keeps the place of the member channels that were lately active. What comes twice is
 dropped. What comes too early waits `broker.hole_seconds` for what was overtaken; then that is read from the log and the
-store. When post was lost, or Redis had to be connected again, the store is asked in which channels of the users here
-anything was written since, and what was missed is read.
+store. In a channel without a place the first message may be such a one too: what may still come before it is read from
+the log at once. When post was lost, or Redis had to be connected again, the store is asked in which channels of the
+users here anything was written since, and what was missed is read.
 """
 
 from collections import OrderedDict
@@ -19,7 +20,7 @@ import structlog
 import trio
 
 from chatd.broker import Deliver, Route
-from chatd.broker.appending import Appender, Row
+from chatd.broker.appending import DURABLE_RECENT, Appender, Row
 from chatd.broker.feed import Feed, Item, order
 from chatd.broker.heads import Heads
 from chatd.broker.log import Log
@@ -157,6 +158,8 @@ class Arrivals:
         )  # so long nobody notices a dead connection
         self._heard_at = clock()  # what was posted until then has come, but for the margin
         self._must_check = trio.Event()
+        # What is older was posted, by its node or by who found it left: so long two rounds of looking take.
+        self._late_ms = int(2 * config.leftover_seconds * 1000)
 
     async def run(self) -> None:
         """Fill holes, and look for what was lost, until cancelled."""
@@ -171,14 +174,19 @@ class Arrivals:
         """Deliver what was posted here, or hold it back until what is missing before it was read."""
         letter = _decode(payload)
         message, route = read_record(letter.channel, letter.record)
-        feed = self._feed(message)
+        feed = self._feed(message.channel)
+        if feed.log is None and message.seq == 1:
+            self._begin_before(feed, message)
         is_next = feed.take((message, Route(route.origin, letter.users)))
         if is_next:
             self._on_message(message)
             self._deliver([(message, Route(route.origin, letter.users))])
-        elif is_next is None and not feed.is_reading and self._nursery is not None:
-            feed.is_reading = True
-            self._nursery.start_soon(self._fill, feed)
+        elif is_next is None:
+            if feed.is_next(message):  # it is what the others wait for
+                self._go_on(feed, [])
+            if not feed.is_live and not feed.is_reading and self._nursery is not None:
+                feed.is_reading = True
+                self._nursery.start_soon(self._fill, feed)
 
     def place(self, channel: ChannelName) -> Log | None:
         """Return where this node's sessions stand in a channel, if it was lately active."""
@@ -189,29 +197,32 @@ class Arrivals:
         """Look for what was lost: post did not come, or may not have."""
         self._must_check.set()
 
-    def _feed(self, message: StoredMessage) -> Feed:
-        feed = self._feeds.get(message.channel)
+    def _feed(self, channel: ChannelName) -> Feed:
+        feed = self._feeds.get(channel)
         if feed is None:
-            feed = self._feeds[message.channel] = Feed(message.channel, self._config.held_messages)
-            namespace = self._heads.rules(message.channel)
-            feed.begin(Log(message.channel, namespace, message.epoch, Seq(message.seq - 1), 0))
-            feed.is_live = True
+            feed = self._feeds[channel] = Feed(channel, self._config.held_messages)
             while len(self._feeds) > self._config.open_channels:
                 self._feeds.popitem(last=False)
         else:
-            self._feeds.move_to_end(message.channel)
+            self._feeds.move_to_end(channel)
         return feed
+
+    def _begin_before(self, feed: Feed, message: StoredMessage) -> None:
+        """Let a feed stand right before a message."""
+        namespace = self._heads.rules(feed.channel)
+        feed.begin(Log(feed.channel, namespace, message.epoch, Seq(message.seq - 1), 0))
+        feed.is_live = not feed.held
 
     # Holes.
 
     async def _fill(self, feed: Feed) -> None:
         """Wait for what was overtaken; read what does not come."""
         try:
-            await trio.sleep(self._config.hole_seconds)
-            self._go_on(feed, [])
+            if feed.log is not None:
+                await trio.sleep(self._config.hole_seconds)
             while not feed.is_live:
                 try:
-                    await self._read(feed)
+                    await (self._read(feed) if feed.log is not None else self._begin(feed))
                 except (RedisError, StoreError) as error:
                     _log.warning("missed messages cannot be read", channel=feed.channel, error=str(error))
                     await trio.sleep(_PAUSE_SECONDS)
@@ -219,6 +230,19 @@ class Arrivals:
             _log.exception("a channel's missed messages could not be taken", channel=feed.channel)
         finally:
             feed.is_reading = False
+
+    async def _begin(self, feed: Feed) -> None:
+        """Stand before the first message that came, or before what it may have overtaken."""
+        head = await self._heads.open(feed.channel)
+        log = await self._missed.log(head, None, DURABLE_RECENT)
+        audience = await self._audience(feed.channel)
+        if feed.log is not None or not feed.held:
+            return
+        first = min((message for message, _ in feed.held), key=lambda message: (order(message.epoch), message.seq))
+        since = first.at - self._late_ms
+        late = [item for item in log if item[0].at >= since and _is_before(item[0], first)]
+        self._begin_before(feed, late[0][0] if late else first)
+        self._go_on(feed, feed.missed([(message, Route(route.origin, audience)) for message, route in late]))
 
     async def _read(self, feed: Feed) -> None:
         log = feed.log
@@ -275,12 +299,13 @@ class Arrivals:
 
     async def _check_channel(self, channel: ChannelName, since: int) -> None:
         feed = self._feeds.get(channel)
-        if feed is None:
+        if feed is None or feed.log is None:
             rows = await self._store.history(channel, limit=self._config.recent_messages)
             late = [message for message in rows if message.at >= since]
             if not late:
                 return
-            feed = self._feed(late[0])
+            feed = self._feed(channel)
+            self._begin_before(feed, late[0])
         if feed.is_reading:
             return  # that reads everything up to now
         feed.is_live, feed.is_reading = False, True
@@ -288,3 +313,7 @@ class Arrivals:
             await self._read(feed)
         finally:
             feed.is_reading = False
+
+
+def _is_before(message: StoredMessage, other: StoredMessage) -> bool:
+    return message.epoch == other.epoch and message.seq < other.seq

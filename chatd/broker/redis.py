@@ -174,12 +174,12 @@ class RedisBroker:
             await self._wait(batch, started)
             todo, batch.again = batch.again, []
             if not todo or batch.given_up:
-                return self._finished(batch, todo, started)
+                return self._finished(batch, started)
         with trio.move_on_at(started + self._config.publish_seconds) as patience:
-            todo = await self._persist(batch, todo)
+            await self._persist(batch, todo)
         if patience.cancelled_caught:
             batch.give_up()
-        return self._finished(batch, todo, started)
+        return self._finished(batch, started)
 
     def _new_ones(self, batch: Batch) -> list[int]:
         """Answer drafts whose keys this node knows; return which of them are left."""
@@ -212,8 +212,8 @@ class RedisBroker:
         finally:
             del self._batches[batch]
 
-    async def _persist(self, batch: Batch, todo: list[int]) -> list[int]:
-        """Send drafts again and again, opening their channels, until each has its answer; return which have none."""
+    async def _persist(self, batch: Batch, todo: list[int]) -> None:
+        """Send drafts again and again, opening their channels, until each has its answer."""
         looked_up: set[int] = set()
         while todo:
             try:
@@ -231,13 +231,12 @@ class RedisBroker:
                 for index in todo:
                     if batch.answers[index] is None:
                         batch.answers[index] = Refused(ErrorCode.UNAVAILABLE, str(error), RETRY_SECONDS)
-                return []
+                return
             self._send(batch, [index for index in todo if batch.answers[index] is None])
             await batch.wait()
             todo, batch.again = batch.again, []
             if todo:
                 await trio.sleep(_PAUSE_SECONDS)
-        return todo
 
     async def _find(self, batch: Batch, index: int) -> None:
         """Look a resend up in the store: its key may be older than what Redis remembers."""
@@ -253,9 +252,8 @@ class RedisBroker:
             self.appender.duplicates += 1
             batch.answers[index] = Published(found.place, duplicate=True)
 
-    def _finished(self, batch: Batch, todo: list[int], started: float) -> list[Published | Refused]:
+    def _finished(self, batch: Batch, started: float) -> list[Published | Refused]:
         self._append_latency.observe(trio.current_time() - started, len(batch.drafts))
-        batch.again = todo
         return batch.result()
 
     async def _patience_loop(self) -> None:

@@ -310,6 +310,7 @@ class RecoverContract:
         async with open_desk() as reader.desk:
             assert await reader.come()
             assert await reader.desk.placed(draft("next")) == [8]
+            await reader.desk.heard(1)
             reader.leave()
             assert [message.seq for message in reader.seen] == list(range(1, 9))
 
@@ -323,6 +324,7 @@ class RecoverContract:
         async with open_desk() as reader.desk:
             assert await reader.come()
             assert await reader.desk.placed(draft("next", RECENT)) == [8]
+            await reader.desk.heard(1)
             reader.leave()
             assert [message.seq for message in reader.seen] == list(range(1, 9))
 

@@ -18,10 +18,13 @@ from storage.records import StoredMessage
 from tests.rig.broker import DURABLE, OTHER, PASSING, RECENT, Desk, rules, small_config
 
 
-def redis_config(*addresses: str, **keys: object) -> Config:
-    """Return a small configuration for these servers; `keys` are of its table `broker`."""
+def redis_config(*addresses: str, reply_seconds: float = 5.0, **keys: object) -> Config:
+    """Return a small configuration for these servers; `keys` are of its table `broker`.
+
+    Who cuts `reply_seconds` short may be told on a busy machine that a Redis which is only slow cannot be reached.
+    """
     config = small_config(kind="redis", **keys)
-    return msgspec.structs.replace(config, redis=Redis(servers=addresses, shards=8, reply_seconds=1.0))
+    return msgspec.structs.replace(config, redis=Redis(servers=addresses, shards=8, reply_seconds=reply_seconds))
 
 
 class RedisNode:

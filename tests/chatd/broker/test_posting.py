@@ -13,6 +13,7 @@ from protocol.names import ChannelName, UserId
 from storage.records import Role
 from storage.sqlite import open_sqlite
 from tests.rig.broker import Desk, draft
+from tests.rig.cluster import until
 from tests.rig.redis import RedisServer
 from tests.rig.redis_broker import RedisNode, Street, redis_config, redis_node
 
@@ -77,6 +78,35 @@ async def test_writers_on_both_nodes_are_read_in_one_order(redis_server: RedisSe
         await one.desk.heard(150)
         await two.desk.heard(150)
         assert one.desk.seqs(GROUP) == two.desk.seqs(GROUP) == list(range(1, 151))
+
+
+@pytest.mark.parametrize("order", [[1, 0, 2], [2, 1, 0], [2, 0, 1]])
+async def test_a_nodes_first_message_of_a_channel_may_have_overtaken_others(
+    redis_server: RedisServer, tmp_path: Path, order: list[int]
+) -> None:
+    async with two_nodes(tmp_path, redis_server, {UserId("bob"): "two"}) as (one, two, street):
+        street.homes = {}
+        await one.desk.placed(to_members("before"))
+        await until(lambda: one.broker.many_nodes_statistics().posted == 1)
+        street.homes, street.kept = {UserId("bob"): "two"}, []
+        await one.desk.placed(*(to_members(f"k{number}") for number in range(3)))
+        await until(lambda: street.kept is not None and len(street.kept) == 3)
+        street.deliver(order)
+        await two.desk.heard(3)
+        assert two.desk.seqs(GROUP)[-3:] == [2, 3, 4]
+
+
+async def test_what_was_overtaken_does_not_wait_once_it_comes(redis_server: RedisServer, tmp_path: Path) -> None:
+    async with two_nodes(tmp_path, redis_server, {UserId("bob"): "two"}, hole_seconds=60) as (one, two, street):
+        await one.desk.placed(to_members("first"))
+        await two.desk.heard(1)
+        street.kept = []
+        await one.desk.placed(*(to_members(f"k{number}") for number in range(4)))
+        await until(lambda: street.kept is not None and len(street.kept) == 4)
+        street.deliver([3, 2, 1, 0])
+        await two.desk.heard(5)
+        assert two.desk.seqs(GROUP) == [1, 2, 3, 4, 5]
+        assert two.broker.many_nodes_statistics().fills == 0
 
 
 async def test_what_was_overtaken_is_put_right_and_what_is_lost_is_read(

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from chatd.broker import Published
+from protocol.codes import ErrorCode
 from protocol.names import Seq
 from storage import Done, Store
 from storage.records import StoredMessage
@@ -28,10 +29,12 @@ Pair = tuple[RedisNode, RedisNode, SqliteStore]
 
 @asynccontextmanager
 async def two_nodes(
-    path: Path, *addresses: str, **keys: object
+    path: Path, *addresses: str, reply_seconds: float = 5.0, **keys: object
 ) -> AsyncIterator[tuple[RedisNode, RedisNode, SqliteStore]]:
     """Run two brokers that share a store, each with a reader."""
-    config = redis_config(*addresses, **{"leftover_seconds": 0.5, "settle_seconds": 0.3, **keys})
+    config = redis_config(
+        *addresses, reply_seconds=reply_seconds, **{"leftover_seconds": 0.5, "settle_seconds": 0.3, **keys}
+    )
     async with (
         open_sqlite(path / "chatd.sqlite3") as store,
         redis_node(store, config, channels=[DURABLE]) as one,
@@ -45,7 +48,7 @@ async def write_through(
 ) -> Witness:
     """Let many write through both nodes while Redis is in trouble; check all promises afterwards."""
     witness = Witness(DURABLE)
-    async with two_nodes(path, server.address) as (one, two, store):
+    async with two_nodes(path, server.address, reply_seconds=1.0) as (one, two, store):
         desks = [one.desk, two.desk]
         enough = trio.Event()
         async with trio.open_nursery() as nursery:
@@ -173,6 +176,21 @@ class CrashingStore:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
+
+
+@pytest.mark.parametrize("retry", [False, True])
+async def test_a_send_that_redis_does_not_answer_may_be_placed(
+    start_redis: StartRedis, tmp_path: Path, retry: bool
+) -> None:
+    server = start_redis()
+    async with two_nodes(tmp_path, server.address, publish_seconds=0.3) as (one, two, _):
+        await one.desk.placed(draft("first"))
+        server.pause()
+        assert await one.desk.refused(draft("k", retry=retry)) is ErrorCode.TIMEOUT
+        server.resume()
+        await two.desk.heard(2)
+        again = await two.desk.one(draft("k"))
+        assert (again.place.seq, again.duplicate) == (2, True)
 
 
 async def test_a_resend_of_what_is_stored_and_taken_off_finds_its_place(
