@@ -12,9 +12,11 @@ from rich.table import Table
 
 from chatd.cluster.cluster import open_servers
 from chatd.cluster.survey import ClusterSeen, NodeSeen, survey
+from chatd.commands.failing import exit_on
 from chatd.commands.options import config_option, config_or_exit
-from chatd.config import Config, ConfigError
+from chatd.config import Config
 from chatd.redis import RedisError
+from chatd.redis.running import running
 
 _WIDTH = 160  # of tables that go into a file or another program
 
@@ -33,14 +35,8 @@ def status(path: Path | None, as_json: bool) -> None:
     if config.broker.kind != "redis":
         click.echo('chatd: broker.kind: is not "redis": this node has no cluster', err=True)
         sys.exit(2)
-    try:
+    with exit_on(RedisError):
         seen = trio.run(_look, config)
-    except ConfigError as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(2)
-    except RedisError as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(1)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(seen), indent=2).decode())
     else:
@@ -49,20 +45,8 @@ def status(path: Path | None, as_json: bool) -> None:
 
 async def _look(config: Config) -> ClusterSeen:
     servers = open_servers(config)
-    failure: RedisError | None = None  # a nursery would wrap it in a group
-    seen: ClusterSeen | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            await nursery.start(servers.run)
-            await servers.start()
-            seen = await survey(servers)
-        except RedisError as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    assert seen is not None
-    return seen
+    async with running(servers):
+        return await survey(servers)
 
 
 def _print(seen: ClusterSeen) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import trio
 
+from chatd.commands.failing import exit_on
 from chatd.commands.options import config_option, config_or_exit
 from chatd.config import Config, ConfigError
 from chatd.master_keys import make_file, open_ring
@@ -126,11 +127,5 @@ def _ring(config: Config) -> KeyRing:
 
 def _run(action: Callable[[Config], Coroutine[Any, Any, Any]], config: Config) -> Any:
     """Run an action; what goes wrong is one line and exit code 1, or 2 where it is the configuration."""
-    try:
+    with exit_on(StoreError, OSError):
         return trio.run(partial(action, config))
-    except ConfigError as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(2)
-    except (StoreError, OSError) as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(1)

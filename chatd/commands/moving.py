@@ -14,8 +14,9 @@ import trio
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from chatd.commands.failing import exit_on
 from chatd.commands.options import config_option, config_or_exit
-from chatd.config import Config, ConfigError
+from chatd.config import Config
 from chatd.stores import describe, open_source, open_target
 from storage import StoreError
 from storage.archive import Bodies, End, FrameReader
@@ -157,15 +158,11 @@ async def _checksum(config: Config) -> Checksum:
 def _run(action: Callable[..., Any], *arguments: Any) -> Any:
     """Run an action; what goes wrong is one line and exit code 1, or 2 where it is the configuration."""
     try:
-        return trio.run(partial(action, *arguments))
+        with exit_on(StoreError, OSError):
+            return trio.run(partial(action, *arguments))
     except KeyboardInterrupt:
         click.echo("chatd: interrupted: the same command goes on from here", err=True)
-    except ConfigError as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(2)
-    except (StoreError, OSError) as error:
-        click.echo(f"chatd: {error}", err=True)
-    sys.exit(1)
+        sys.exit(1)
 
 
 def _make_folder(config: Config) -> None:

@@ -1,18 +1,17 @@
 """What commands about keys and accounts have in common: they work on the store, beside nodes that serve from it."""
 
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import click
 import trio
 
 from chatd.accounts.errors import AccountError
 from chatd.backend.actions import EVERYTHING
 from chatd.backend.caller import BACKEND, Caller
+from chatd.commands.failing import exit_on
 from chatd.commands.options import config_or_exit
-from chatd.config import Config, ConfigError
+from chatd.config import Config
 from chatd.rights import Denied
 from chatd.secret import load_or_create
 from chatd.stores import open_accounts
@@ -25,14 +24,8 @@ OPERATOR = Caller(actor="operator", sender=BACKEND, actions=EVERYTHING, namespac
 def run_on_store(path: Path | None, command: Callable[[Config, bytes, Store], Awaitable[None]]) -> None:
     """Run a command with the configuration, the secret and the store; exit 2 or 1 with one line if it fails."""
     config = config_or_exit(path)
-    try:
+    with exit_on(StoreError, Denied, AccountError):
         trio.run(_run, config, command)
-    except ConfigError as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(2)
-    except (StoreError, Denied, AccountError) as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(1)
 
 
 async def _run(config: Config, command: Callable[[Config, bytes, Store], Awaitable[None]]) -> None:

@@ -15,8 +15,9 @@ import msgspec
 import trio
 
 from chatd import logs
+from chatd.commands.failing import exit_on
 from chatd.commands.options import config_option, config_or_exit
-from chatd.config import Config, ConfigError
+from chatd.config import Config
 from chatd.push import Delivered, Notification
 from chatd.push.build import Services, build_services, is_configured
 from chatd.push.counts import PushCounts
@@ -52,14 +53,8 @@ def push(target: tuple[str, str] | None, title: str, body: str, dry_run: bool, p
         sys.exit(2)
     logs.configure(config.log)
     task = partial(_test, config, *target, title, body) if target is not None else partial(_work, config)
-    try:
+    with exit_on(StoreError, OSError):
         ok = trio.run(task)
-    except ConfigError as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(2)
-    except (StoreError, OSError) as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(1)
     sys.exit(0 if ok else 1)
 
 

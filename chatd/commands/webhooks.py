@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 import trio
 
+from chatd.commands.failing import exit_on
 from chatd.commands.options import config_option, config_or_exit
-from chatd.config import Config, ConfigError
+from chatd.config import Config
 from chatd.stores import open_beside
 from chatd.webhooks.operations import DeadLetter, UnknownEndpoint, WebhookOperations
 from chatd.webhooks.service import Webhooks
@@ -106,14 +107,8 @@ def enable(name: str, path: Path | None) -> None:
 
 def _run(path: Path | None, command: Callable[[WebhookOperations], Awaitable[None]]) -> None:
     config = config_or_exit(path)
-    try:
+    with exit_on(StoreError, UnknownEndpoint):
         trio.run(_run_with_store, config, command)
-    except ConfigError as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(2)
-    except (StoreError, UnknownEndpoint) as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(1)
 
 
 async def _run_with_store(config: Config, command: Callable[[WebhookOperations], Awaitable[None]]) -> None:

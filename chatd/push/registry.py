@@ -3,12 +3,11 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
-import trio
-
 from chatd.cluster.cluster import open_servers
 from chatd.cluster.whereabouts import Whereabouts
 from chatd.config import Config
 from chatd.redis import RedisError
+from chatd.redis.running import running
 from protocol.names import DeviceId, UserId
 from storage import StoreUnavailable
 
@@ -47,16 +46,8 @@ async def open_registry(config: Config) -> AsyncIterator[RegistryWhereabouts]:
         StoreUnavailable: Redis cannot be reached.
     """
     servers = open_servers(config)
-    failure: Exception | None = None  # a nursery would wrap it in a group
-    async with trio.open_nursery() as nursery:
-        try:
-            await nursery.start(servers.run)
-            await servers.start()
+    try:
+        async with running(servers):
             yield RegistryWhereabouts(Whereabouts(servers, config.cluster.known_users))
-        except Exception as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if isinstance(failure, RedisError):
-        raise StoreUnavailable(f"Redis: {failure}") from failure
-    if failure is not None:
-        raise failure
+    except RedisError as error:
+        raise StoreUnavailable(f"Redis: {error}") from error

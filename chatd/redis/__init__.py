@@ -5,6 +5,7 @@
     shards.py      channel → shard → hash tag, and the names of keys
     line.py        one pipelined connection for commands
     subscriber.py  one connection for pub/sub
+    running.py     the servers, while somebody who is no node is inside
     connect.py     opening a connection: TCP, TLS, who we are
     jobs.py        the queue of jobs of all nodes
     rates.py       rates and quotas that all nodes count together

@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import trio
-
 from chatd.config import Config
 from chatd.redis import RedisBusy, RedisError
 from chatd.redis.packing import Argument
+from chatd.redis.running import running
 from chatd.redis.scripts import Script
 from chatd.redis.servers import Servers
 from storage import StoreBusy, StoreUnavailable
@@ -32,19 +31,11 @@ async def open_redis_jobs(config: Config) -> AsyncIterator["RedisJobs"]:
         StoreUnavailable: Redis cannot be reached.
     """
     servers = Servers(config.redis, "chatd-jobs")
-    failure: Exception | None = None  # a nursery would wrap it in a group
-    async with trio.open_nursery() as nursery:
-        try:
-            await nursery.start(servers.run)
-            await servers.start()
+    try:
+        async with running(servers):
             yield RedisJobs(servers, waiting=config.jobs.waiting, kept_dead=config.jobs.dead)
-        except Exception as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if isinstance(failure, RedisError):
-        raise StoreUnavailable(f"Redis: {failure}") from failure
-    if failure is not None:
-        raise failure
+    except RedisError as error:
+        raise StoreUnavailable(f"Redis: {error}") from error
 
 
 class RedisJobs:
