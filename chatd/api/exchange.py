@@ -26,20 +26,28 @@ async def read_body(kind: type[_S]) -> _S:
     Raises:
         ApiError: It is no JSON, or not of this type.
     """
-    raw = await request.get_data(cache=False, as_text=False, parse_form_data=False) or b"{}"
-    decoder = _decoders.get(kind)
+    raw = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    decoder: msgspec.json.Decoder[_S] | None = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    return decode_as(decoder, raw)
+
+
+def decode_as(decoder: msgspec.json.Decoder[_S], raw: bytes) -> _S:
+    """Return a request's JSON body as the decoder's type; an empty body counts as an empty object.
+
+    Raises:
+        ApiError: It is no JSON, or not of this type.
+    """
     try:
         raw.decode()  # what is passed on unread, such as `data`, must be UTF-8 too
-        body: _S = decoder.decode(raw)
+        return decoder.decode(raw or b"{}")
     except msgspec.ValidationError as error:
         raise ApiError(ErrorCode.BAD_REQUEST, str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(ErrorCode.BAD_REQUEST, "the body is no JSON object") from error
     except RecursionError as error:
         raise ApiError(ErrorCode.BAD_REQUEST, "the body is nested too deeply") from error
-    return body
 
 
 def read_query(kind: type[_S]) -> _S:

@@ -30,11 +30,13 @@ from chatd.api.server.publish import (
     publish_one,
 )
 from chatd.api.services import Services
-from chatd.api.v1.channels import MessageHeaders, PresenceOfUsers, message_of
+from chatd.api.v1.channels import MessageHeaders, PresenceOfUsers
 from chatd.backend.caller import Caller
 from chatd.backend.publishing import NewEvent
 from chatd.broker import Published, Refused
+from chatd.event import message_event
 from chatd.reading import ChannelPresence
+from protocol.body import Encoding
 from protocol.codes import ErrorCode
 from protocol.messages import Message
 from protocol.names import Epoch, Seq, UserId
@@ -156,7 +158,7 @@ def message_routes(services: Services) -> Blueprint:
         found, more = await backend.seeing.history(caller, channel, before=before, after=after, limit=asked.limit)
         edge = found[-1 if asked.newer else 0].seq if found and more else None
         following = None if edge is None else encode_cursor(kind, edge)
-        return kept_answer(MessagePage(channel, [message_of(one) for one in found], following))
+        return kept_answer(MessagePage(channel, [message_event(one, Encoding.JSON) for one in found], following))
 
     @routes.post("/presence")
     @about("presence")

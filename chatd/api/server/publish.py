@@ -2,11 +2,12 @@
 
 import base64
 import secrets
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from chatd.api.exchange import decode_as
 from chatd.api.problems import ApiError
 from chatd.backend.build import Backend
 from chatd.backend.caller import Caller
@@ -14,8 +15,6 @@ from chatd.broker import Published, Refused
 from protocol.body import Body, BodyError, Encoding, accept
 from protocol.codes import ErrorCode
 from protocol.names import Epoch, Seq, UserId, is_key
-
-_S = TypeVar("_S", bound=msgspec.Struct)
 
 _MADE_KEY_BYTES = 15
 
@@ -45,23 +44,6 @@ class PublishedMessage(msgspec.Struct, frozen=True):
     seq: Seq
     at: int
     duplicate: bool
-
-
-def decode_as(decoder: msgspec.json.Decoder[_S], raw: bytes) -> _S:
-    """Return a request's JSON body as the decoder's type; an empty body counts as an empty object.
-
-    Raises:
-        ApiError: It is no JSON, or not of this type.
-    """
-    try:
-        raw.decode()  # what is passed on unread, such as `data`, must be UTF-8 too
-        return decoder.decode(raw or b"{}")
-    except msgspec.ValidationError as error:
-        raise ApiError(ErrorCode.BAD_REQUEST, str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ApiError(ErrorCode.BAD_REQUEST, "the body is no JSON object") from error
-    except RecursionError as error:
-        raise ApiError(ErrorCode.BAD_REQUEST, "the body is nested too deeply") from error
 
 
 def body_of(data: msgspec.Raw) -> Body:

@@ -20,12 +20,12 @@ from chatd.api.exchange import allowed, json_response, read_body, read_query, sp
 from chatd.api.problems import ApiError
 from chatd.api.realtime import MembershipsResult
 from chatd.api.services import Services
+from chatd.event import message_event
 from chatd.reading import ChannelPresence
 from protocol.body import Body, BodyError, Encoding, accept
 from protocol.codes import ErrorCode
 from protocol.messages import Message, Number, UserState
 from protocol.names import Epoch, Seq, is_key
-from storage.records import StoredMessage
 
 Limit = Annotated[int, Meta(ge=1, le=1000, description="how many at most; the server may have a lower limit")]
 
@@ -126,7 +126,9 @@ def channel_routes(services: Services) -> Blueprint:
         found = allowed(
             await realtime.history(principal, channel, before=page.before, after=page.after, limit=page.limit)
         )
-        return json_response(HistoryAnswer(channel, [message_of(one) for one in found.messages], found.more))
+        return json_response(
+            HistoryAnswer(channel, [message_event(one, Encoding.JSON) for one in found.messages], found.more)
+        )
 
     @routes.get("/channels/<channel>/presence")
     @tag(["presence"])
@@ -183,17 +185,3 @@ def _body_of(message: NewMessage) -> Body:
         return accept(Encoding.JSON, bytes(message.data))
     except BodyError as error:
         raise ApiError(ErrorCode.BAD_REQUEST, str(error)) from error
-
-
-def message_of(stored: StoredMessage) -> Message:
-    """Make the event of a message, as it stands in pages."""
-    return Message(
-        channel=stored.channel,
-        epoch=stored.epoch,
-        seq=stored.seq,
-        sender=stored.sender,
-        key=stored.key,
-        at=stored.at,
-        data=msgspec.Raw(stored.body.as_encoding(Encoding.JSON)),
-        kind=stored.kind,
-    )
