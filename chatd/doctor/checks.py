@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from chatd.config import Config
-from chatd.doctor import Check, Finding, ServiceCheck, failure
+from chatd.doctor import Check, Finding, ServiceCheck, failure, warning
 from chatd.doctor.cassandra import check_cassandra
 from chatd.doctor.certificate import check_certificate
 from chatd.doctor.clock import check_clock
@@ -15,6 +15,8 @@ from chatd.doctor.port import check_port
 from chatd.doctor.sqlite import check_sqlite
 from chatd.doctor.var import check_var
 
+_ALONE = "the store is a file of this node: a second node on this Redis would not see what the first one keeps"
+
 
 async def check_redis(config: Config) -> list[Finding]:
     """Look at Redis, if nodes share their channels by it; only then the packages for it are needed."""
@@ -24,7 +26,8 @@ async def check_redis(config: Config) -> list[Finding]:
         from chatd.doctor.redis import examine_redis
     except ModuleNotFoundError as error:
         return [failure("redis", f"{error.name} is missing", "pip install 'chatd[redis]'")]
-    return await examine_redis(config.redis)
+    alone = [] if config.store.kind == "cassandra" else [warning("redis", _ALONE, 'set store.kind to "cassandra"')]
+    return [*alone, *await examine_redis(config.redis)]
 
 
 OF_THIS_MACHINE: tuple[Check, ...] = (

@@ -1,11 +1,13 @@
 """`chatd doctor` and Redis: what it says of real servers."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from chatd.config import Redis, RedisTls
+from chatd.config import Broker, Config, Redis, RedisTls, Store
 from chatd.doctor import Finding, Verdict
+from chatd.doctor.checks import check_redis
 from chatd.doctor.redis import examine_redis, judge_memory, judge_persistence
 from tests.conftest import StartRedis
 from tests.fakes.certificate import make_certificate
@@ -21,6 +23,16 @@ async def test_a_server_that_keeps_its_data_is_good(start_redis: StartRedis) -> 
     server = start_redis(appendonly=True)
     (finding,) = await examine_redis(Redis(servers=(server.address,)))
     assert (finding.verdict, finding.subject) == (Verdict.OK, f"redis {server.address}")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(("kind", "warned"), [("sqlite", True), ("cassandra", False)])
+async def test_nodes_that_share_redis_and_keep_files_of_their_own_are_warned_of(
+    redis_server: RedisServer, kind: Literal["sqlite", "cassandra"], warned: bool
+) -> None:
+    redis = Redis(servers=(redis_server.address,))
+    findings = await check_redis(Config(broker=Broker(kind="redis"), redis=redis, store=Store(kind=kind)))
+    assert ('set store.kind to "cassandra"' in [finding.advice for finding in findings]) == warned
 
 
 @pytest.mark.system
