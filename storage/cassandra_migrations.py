@@ -3,7 +3,8 @@
 Files are called NNNN_name.cql. Cassandra has no transaction around changes of a schema, so every statement of a file
 can be repeated (IF NOT EXISTS): a node that ends in the middle leaves a file that the next one applies again from the
 start. Nodes that start at the same time take turns by a row with a time to live, taken by a lightweight transaction;
-whoever finds nothing to do does not take it. Everything here blocks: call it off the trio thread.
+whoever finds nothing to do does not take it. All statements of a file go to one node of Cassandra; a file counts as
+applied when all its nodes have the same schema then. Everything here blocks: call it off the trio thread.
 """
 
 import contextlib
@@ -16,7 +17,9 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import structlog
+from cassandra import DriverException
 from cassandra.cluster import Session as DriverSession
+from cassandra.pool import Host
 
 from storage import StoreError, StoreUnavailable
 from storage.cassandra_cluster import CONDITIONAL, WRITE, refusal
@@ -26,7 +29,8 @@ LOCK_SECONDS = 60  # a node that ended while it had the lock holds the others up
 WAIT_SECONDS = 300.0
 SAY_SECONDS = 5.0  # a node that changes the schema beside this one is done sooner; who waits for longer says why
 POLL_SECONDS = 0.3
-STATEMENT_SECONDS = 30.0  # a table takes 0.1 s, and longer where many nodes have to agree
+STATEMENT_SECONDS = 30.0  # a table takes 0.1 s
+AGREE_SECONDS = 30.0  # for all nodes to have the same schema; they tell each other their versions every second
 
 # With an id of its own: two nodes may make such a table at the same moment, and Cassandra would otherwise take them for
 # two tables of one name.
@@ -75,8 +79,9 @@ def migrate(driver: DriverSession, migrations: Sequence[Migration], now: Callabl
     made: list[Migration] = []
     if not pending(driver, migrations):
         return made
-    for table in (_LOCK_TABLE, _MARK_TABLE):
-        _run(driver, table.format(keyspace=driver.keyspace, id=uuid5(NAMESPACE_URL, f"{driver.keyspace} {table}")))
+    tables = (_LOCK_TABLE, _MARK_TABLE)
+    ids = [uuid5(NAMESPACE_URL, f"{driver.keyspace} {table}") for table in tables]
+    _change(driver, [table.format(keyspace=driver.keyspace, id=its) for table, its in zip(tables, ids, strict=True)])
     lock = _Lock(driver, secrets.token_urlsafe(12))
     lock.take()
     try:
@@ -126,15 +131,37 @@ class _Lock:
 
 
 def _apply(driver: DriverSession, migration: Migration, lock: _Lock, at: int) -> None:
-    for statement in statements(migration.text):
-        lock.hold()
-        try:
-            _run(driver, statement)
-        except StoreUnavailable:
-            raise
-        except StoreError as error:
-            raise MigrationError(f"migration {migration.number:04}_{migration.name} failed: {error}") from error
+    try:
+        _change(driver, statements(migration.text), before_each=lock.hold)
+    except (StoreUnavailable, MigrationError):
+        raise
+    except StoreError as error:
+        raise MigrationError(f"migration {migration.number:04}_{migration.name} failed: {error}") from error
     _run(driver, _MARK, (migration.number, migration.name, migration.checksum, at))
+
+
+def _change(driver: DriverSession, changes: Sequence[str], before_each: Callable[[], None] = lambda: None) -> None:
+    """Change the schema, and return when all nodes that are up have it.
+
+    The driver would wait for them after every statement, a second each. Here one node makes all changes, so that it
+    knows each when it comes to the next, and the others are waited for once. It is the node of the control connection,
+    which the driver asks who has which schema: another one might know of no change yet, and find that all agree.
+    """
+    cluster = driver.cluster
+    node = cluster.get_control_connection_host()
+    usual, cluster.max_schema_agreement_wait = cluster.max_schema_agreement_wait, 0
+    try:
+        for statement in changes:
+            before_each()
+            _run(driver, statement, host=node)
+    finally:
+        cluster.max_schema_agreement_wait = usual
+    try:
+        cluster.refresh_schema_metadata(max_schema_agreement_wait=AGREE_SECONDS)
+        if node is None or cluster.get_control_connection_host() != node:
+            raise StoreUnavailable("the connection to Cassandra was lost while its schema was changed")
+    except DriverException as error:
+        raise StoreUnavailable(f"Cassandra's nodes had different schemas for {AGREE_SECONDS:.0f} s") from error
 
 
 def statements(text: str) -> list[str]:
@@ -149,8 +176,12 @@ def _tables(driver: DriverSession) -> set[str]:
     return {name for (name,) in _run(driver, query, (driver.keyspace,))}
 
 
-def _run(driver: DriverSession, query: str, values: Sequence[Any] = (), profile: object = WRITE) -> list[Any]:
+def _run(
+    driver: DriverSession, query: str, values: Sequence[Any] = (), profile: object = WRITE, host: Host | None = None
+) -> list[Any]:
+    """Ask one node, or whichever the driver takes."""
+    more = {"execution_profile": profile, "timeout": STATEMENT_SECONDS, "host": host}
     try:
-        return list(driver.execute(query, values or None, execution_profile=profile, timeout=STATEMENT_SECONDS))
+        return list(driver.execute(query, values or None, **more))
     except Exception as error:
         raise refusal(error) from error
