@@ -42,6 +42,8 @@ class Delivery:
             self._put(events)
             if is_hole:
                 self._start_filling(message.channel, 0)
+        elif raw["type"] == "subscribed":  # nobody here asked for it: a backend did
+            self._places.subscribed(raw["channel"], raw["epoch"], raw["seq"])
         elif event := read_event(raw):
             if isinstance(event, Unsubscribed):
                 self._places.forget(event.channel)

@@ -191,6 +191,24 @@ async def test_a_reconnect_brings_cursors_and_delivers_what_was_missed_once(
         assert _seqs(events) == [3, 4, 5]
 
 
+async def test_a_channel_that_a_backend_subscribed_to_is_resumed(
+    server: ScriptedServer, autojump_clock: MockClock
+) -> None:
+    missed = {"epoch": "e", "seq": 9, "recovered": True, "messages": [message("event:a", 9)]}
+    server.greetings.extend([{}, {"resumed": {"event:a": missed}}])
+    async with server.client() as client:
+        peer = await server.peer()
+        await peer.say("subscribed", channel="event:a", epoch="e", seq=7, recovered=True, messages=[])
+        await peer.message("event:a", 8)
+        assert _seqs(await _take(client, 1)) == [8]
+        await peer.cut()
+        again = await server.peer()
+        assert again.hello["cursors"] == {"event:a": ["e", 8]}
+        events = await _take(client, 2)
+        assert isinstance(events[0], Reconnected)
+        assert _seqs(events) == [9]
+
+
 async def test_a_cursor_that_is_not_recovered_becomes_a_gap(server: ScriptedServer, autojump_clock: MockClock) -> None:
     reborn = {"epoch": "f", "seq": 100, "recovered": False, "messages": []}
     server.greetings.extend([{}, {"resumed": {"room:a": reborn}}])
