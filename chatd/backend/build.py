@@ -105,7 +105,7 @@ def build_backend(
         fanout=fanout,
         seeing=seeing,
         membership=membership,
-        people=People(store, accounts, groups, directory, audit, clock),
+        people=People(store, accounts, groups, directory, audit, sessions, clock),
         sessions=sessions,
         leaves=Leaves(leaves, directory, config.backend),
         schedule=Schedule(jobs, publishing, directory, usage, config.backend, clock),

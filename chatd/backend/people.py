@@ -13,6 +13,7 @@ from chatd.accounts.names import new_name
 from chatd.backend.actions import ROLES, BackendAction
 from chatd.backend.audit import Audit
 from chatd.backend.caller import Caller
+from chatd.backend.sessions import Sessions
 from chatd.groups import Groups
 from chatd.rights import Denied, Directory
 from protocol.codes import ErrorCode
@@ -48,6 +49,7 @@ class People:
         groups: Groups,
         directory: Directory,
         audit: Audit,
+        sessions: Sessions,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
@@ -55,6 +57,7 @@ class People:
         self._groups = groups
         self._directory = directory
         self._audit = audit
+        self._sessions = sessions
         self._clock = clock  # Unix seconds
 
     async def page(self, caller: Caller, after: UserId | None, limit: int) -> tuple[list[UserRecord], bool]:
@@ -104,9 +107,10 @@ class People:
         return "created"
 
     async def suspend(self, caller: Caller, user: str) -> None:
-        """Let an account in no more: its devices are revoked and its sessions close."""
+        """Let an account in no more: its devices are revoked and its sessions close, on all nodes."""
         caller.require(BackendAction.USERS_SUSPEND)
         record = await self._accounts.suspend(user)
+        await self._sessions.close_all(record.user)
         await self._audit.note(caller, "user.suspend", record.user)
 
     async def unsuspend(self, caller: Caller, user: str) -> None:
@@ -123,6 +127,7 @@ class People:
         """
         caller.require(BackendAction.USERS_ERASE)
         record = await self._accounts.suspend(user)
+        await self._sessions.close_all(record.user)
         await self._leave_groups(caller, record.user)
         await self._store.erase_user(record.user)
         await self._audit.note(caller, "user.erase", record.user)

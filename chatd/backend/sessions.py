@@ -58,6 +58,15 @@ class Sessions:
         await self._audit.note(caller, "session.end", user or session, sessions=count, reconnect=reconnect)
         return count
 
+    async def close_all(self, user: UserId) -> None:
+        """Close every session of a user whose account is suspended.
+
+        Also those of devices that the store does not know: an outside issuer signs tokens of its own.
+        """
+        order = End(user=user, code=CloseCode.REVOKED, reason="this account was suspended")
+        end(self._hub, order)
+        await self._elsewhere(order)
+
     async def revoke(self, caller: Caller, user: str, device: str | None) -> int:
         """Revoke one device of a user or (None) all of them, which closes their sessions; return how many."""
         caller.require(BackendAction.SESSIONS_CHANGE)

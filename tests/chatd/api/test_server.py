@@ -151,6 +151,14 @@ async def test_an_account_is_made_suspended_given_roles_and_erased(call: Call, r
     assert actions[:2] == ["user.erase", "user.roles"]
 
 
+async def test_who_is_suspended_loses_sessions_of_devices_that_the_store_does_not_know(call: Call, rig: Rig) -> None:
+    await rig.register("alice", "bob")
+    alice, bob = await rig.enter("alice"), await rig.enter("bob")  # with tokens as an outside issuer signs them
+    assert (await call("POST", "/users/alice/suspend"))[0] == 204
+    assert await alice.close_code() == 4503
+    await bob.silence()
+
+
 async def test_accounts_are_imported_with_their_hashes(call: Call, rig: Rig) -> None:
     made = await rig.node.accounts.create("source", "correct horse")
     users = [
