@@ -13,8 +13,9 @@ import structlog
 import trio
 
 from chatd import logs
+from chatd.commands.failing import exit_on
 from chatd.commands.options import config_option, config_or_exit, read_config
-from chatd.config import Config, ConfigError
+from chatd.config import Config
 from chatd.redis import RedisError
 from chatd.server import serve as serve_node
 from chatd.server import url_of
@@ -46,19 +47,14 @@ def serve(path: Path | None, workers: int, supervisor: int | None, descriptors: 
     logs.configure(config.log)
     ready = partial(_say_where, _raise_open_files(), config.limits.connections)
     try:
-        if workers > 1:
-            check(config, workers)
-            trio.run(partial(_supervise, config, path, workers, ready))
-        elif supervisor is None:
-            trio.run(partial(serve_node, config, partial(read_config, path), ready))
-        elif end_with_parent(supervisor):
-            trio.run(partial(serve_node, config, partial(read_config, path), ready, descriptors))
-    except ConfigError as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(2)
-    except (StoreError, RedisError, OSError) as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(1)
+        with exit_on(StoreError, RedisError, OSError):
+            if workers > 1:
+                check(config, workers)
+                trio.run(partial(_supervise, config, path, workers, ready))
+            elif supervisor is None:
+                trio.run(partial(serve_node, config, partial(read_config, path), ready))
+            elif end_with_parent(supervisor):
+                trio.run(partial(serve_node, config, partial(read_config, path), ready, descriptors))
     except WorkerFailed as error:
         sys.exit(error.code)  # the worker has said why
 
