@@ -115,9 +115,11 @@ def test_after_a_storm_everybody_knows_what_is_true(tmp_path: Path) -> None:
 @pytest.mark.system
 def test_readers_who_stop_for_long_are_cut_off_with_the_code_for_slow(tmp_path: Path) -> None:
     config = tmp_path / "small.toml"
-    config.write_text(CONFIG.read_text().replace("[limits]\n", "[limits]\noutbox_bytes = 20000\n"))
+    text = CONFIG.read_text().replace("[limits]\n", "[limits]\noutbox_bytes = 20000\n")
+    config.write_text(text + "[websocket]\nclose_seconds = 30.0\n")  # the goodbye waits until they read again
     assert load(config, {}).limits.outbox_bytes == 20000
-    arguments = ["--clients", "10", "--percent", "20", "--rate", "400", "--body-bytes", "16000", "--seconds", "2"]
+    # 32 MB for each reader: the kernel takes less for one connection, on both sides together.
+    arguments = ["--clients", "4", "--percent", "50", "--rate", "1000", "--body-bytes", "16000", "--seconds", "2"]
     figures = figures_of(["slow", *arguments, "--config", str(config)], tmp_path)
     assert figures["cut_off_with_4001"] == figures["cut_off"] == 2
 
