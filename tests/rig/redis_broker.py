@@ -83,6 +83,7 @@ async def redis_node(
     channels: Collection[ChannelName] = (DURABLE, OTHER, RECENT, PASSING),
     street: Street | None = None,
     name: str = "one",
+    make_servers: Callable[[Redis, str], Servers] = Servers,
 ) -> AsyncIterator[RedisNode]:
     """Run a broker whose desk reads these channels. At the end of the block it is stopped in good order."""
     desk = Desk()
@@ -99,7 +100,7 @@ async def redis_node(
         return [user for user, home in street.homes.items() if home == name]
 
     local = Local(desk.deliver, desk.in_use.__contains__, lost.append, audience, users_here, arriving)
-    servers = Servers(config.redis, name)
+    servers = make_servers(config.redis, name)
     async with trio.open_nursery() as nursery:
         await nursery.start(servers.run)
         await servers.start()

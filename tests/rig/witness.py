@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import trio
 import trio.lowlevel
 
-from chatd.broker import Published, Refused
+from chatd.broker import Broker, Published, Refused
 from protocol.names import ChannelName, Seq
 from storage import Store
 from storage.records import Place, StoredMessage
@@ -44,18 +44,18 @@ class Witness:
             number += 1
             await trio.lowlevel.checkpoint()
 
-    async def history(self, store: Store) -> list[StoredMessage]:
-        """Return all that is stored."""
+    async def history(self, source: Store | Broker) -> list[StoredMessage]:
+        """Return all that is stored, or all that a broker shows."""
         messages: list[StoredMessage] = []
         after = Seq(0)
-        while page := await store.history(self.channel, after=after, limit=PAGE):
+        while page := await source.history(self.channel, before=None, after=after, limit=PAGE):
             messages += page
             after = page[-1].seq
         return messages
 
-    async def check(self, store: Store, *desks: Desk) -> None:
-        """Hold what is stored and what every reader got against what was acknowledged."""
-        stored = await self.history(store)
+    async def check(self, source: Store | Broker, *desks: Desk) -> None:
+        """Hold what is in the history and what every reader got against what was acknowledged."""
+        stored = await self.history(source)
         places: dict[tuple[str, str], Place] = {(row.sender, row.key): row.place for row in stored}
         assert len(places) == len(stored), "a message is stored twice"
         assert {key: places.get(key) for key in self.acked} == self.acked, (
@@ -66,11 +66,13 @@ class Witness:
             got = [message for message in desk.delivered if message.channel == self.channel]
             assert [message.place for message in got] == [message.place for message in stored]
 
-    async def caught_up(self, store: Store, *desks: Desk) -> None:
-        """Wait until every reader has the newest stored message."""
-        last = await store.head(self.channel)
+    async def caught_up(self, source: Store | Broker, *desks: Desk) -> None:
+        """Wait until every reader has the newest message of the history."""
         with trio.fail_after(20):
             for desk in desks:
-                while last is not None and last not in {message.place for message in desk.delivered[-200:]}:
-                    await trio.sleep(0.02)
-                    last = await store.head(self.channel)
+                while not await self._has_newest(source, desk):  # noqa: ASYNC110
+                    await trio.sleep(PAUSE_SECONDS)
+
+    async def _has_newest(self, source: Store | Broker, desk: Desk) -> bool:
+        newest = await source.history(self.channel, before=None, after=None, limit=1)
+        return not newest or newest[0].place in {message.place for message in desk.delivered[-200:]}

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -30,7 +31,7 @@ def to_members(key: str, sender: str = "alice", audience: Sequence[UserId] = MEM
 
 @asynccontextmanager
 async def two_nodes(
-    path: Path, server: RedisServer, homes: dict[UserId, str], **keys: object
+    path: Path, server: RedisServer, homes: dict[UserId, str], **keys: Any
 ) -> AsyncIterator[tuple[RedisNode, RedisNode, Street]]:
     """Run two brokers with the group's members on them."""
     street = Street(homes)
