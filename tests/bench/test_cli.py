@@ -11,6 +11,7 @@ from bench.cli import bench
 from bench.scenarios import SCENARIOS
 from bench.servers import CONFIG
 from chatd.config import Config, load
+from tests.rig.cassandra import Keyspace
 
 COMMANDS = [*SCENARIOS, "kill", "compare", "aims", "micro", "sweep", "cassandra"]
 
@@ -153,3 +154,12 @@ def test_a_short_kill_test_loses_nothing() -> None:
     answer = CliRunner().invoke(bench, ["kill", "--rounds", "2", "--clients", "5", "--longest-seconds", "0.2"])
     assert answer.exit_code == 0, answer.output
     assert "None lost" in answer.output
+
+
+@pytest.mark.system
+def test_the_store_on_cassandra_is_measured_beside_the_bare_driver(cassandra: Keyspace) -> None:
+    address = f"{cassandra.host}:{cassandra.port}"
+    arguments = ["--senders", "4", "--channels", "2", "--seconds", "0.5", "--cassandra", address]
+    answer = CliRunner().invoke(bench, ["cassandra", *arguments])
+    assert answer.exit_code == 0, answer.output
+    assert "chatd's store" in answer.output
