@@ -27,6 +27,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState, H11SendableEvent
 
 from chatd.api.problems import code_of_status, problem, problem_headers
+from chatd.api.turnstile import Turnstile
 
 READ_BYTES = 65536
 LINGER_SECONDS = 2.0
@@ -44,6 +45,7 @@ class HttpSettings:
     context: WorkerContext
     idle_seconds: float
     stall_seconds: float
+    turnstile: Turnstile
 
 
 class Connection:
@@ -85,6 +87,7 @@ class Connection:
         with self._reading:
             self._reading.deadline = trio.current_time() + self._settings.idle_seconds
             while data and not self._is_ending:
+                await self._settings.turnstile.enter()
                 await protocol.handle(RawData(data))
                 if isinstance(protocol, Http2):
                     # Its own word is late when a stream was reset, or ended while it was being opened.

@@ -12,6 +12,7 @@ from quart_trio import QuartTrio
 from chatd.api.connection import Address, Connection, HttpSettings
 from chatd.api.cors import Cors
 from chatd.api.gate import Gate, HotRoute, KeyDesk
+from chatd.api.turnstile import Turnstile
 from chatd.config import Config, Limits
 from chatd.counters import Counters
 from chatd.limits import AddressLimiter
@@ -51,16 +52,19 @@ class HttpServer:
         self._stall_seconds = config.websocket.stall_seconds
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
+        self._turnstile = Turnstile(config.limits.http_reads_per_turn)
         self.reload(config.limits)
 
     def reload(self, limits: Limits) -> None:
         """Serve connections that begin from now on within these limits."""
+        self._turnstile.most = limits.http_reads_per_turn
         self._settings = HttpSettings(
             app=self._gate,
             hypercorn=_hypercorn_config(limits),
             context=self._context,
             idle_seconds=limits.http_idle_seconds,
             stall_seconds=self._stall_seconds,
+            turnstile=self._turnstile,
         )
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -81,6 +85,7 @@ class HttpServer:
                 lifespan = Lifespan(self._gate, self._settings.hypercorn, {})
                 await nursery.start(lifespan.handle_lifespan)
                 await lifespan.wait_for_startup()
+                nursery.start_soon(self._turnstile.run)
                 task_status.started()
                 await stopping.wait()
                 await self._drain()

@@ -32,6 +32,7 @@ class Limits(Section, frozen=True, kw_only=True):
     http_body_bytes: Count = 1_048_576
     http_body_seconds: Seconds = 15.0
     http_idle_seconds: Seconds = 30.0
+    http_reads_per_turn: Count = 2
     http_requests_per_second: Rate = 50.0
     http_requests_burst: Count = 200
     user_requests_per_second: Rate = 20.0
