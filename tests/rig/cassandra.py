@@ -18,8 +18,8 @@ from deploy.local.cassandra.node import CassandraNode, NodeOptions
 from tests.rig.cassandra_clock import HeldBackClock
 from tests.rig.ports import free_port
 
-# The shared node does not flush its own tables with each change of the schema and each TRUNCATE, which about halves their
-# time. Such a node does not come back after a kill, and nobody kills it.
+# The shared node does not flush its own tables with each change of the schema and each TRUNCATE, which about halves
+# their time. Such a node does not come back after a kill, and nobody kills it.
 _QUICK = ("-Dcassandra.test.flush_local_schema_changes=false", "-Dcassandra.unsafesystem=true")
 
 # A node ends with the test run, however that ends: Linux kills it when the thread that started it is no more. So it
