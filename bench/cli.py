@@ -212,6 +212,7 @@ def half(**options: Any) -> None:
 @bench.command()
 @click.option("--connections", type=click.IntRange(1, 1000), default=16, show_default=True, help="Over HTTP.")
 @click.option("--batch", type=click.IntRange(1, 1000), default=100, show_default=True, help="Messages in one request.")
+@click.option("--requests-to", default="", metavar="HOST:PORT", help="Another node of the cluster, for backends.")
 @_in_flight(64)
 @_clients(200)
 @_rate(50.0)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.accounts import Population
-from bench.api_load import ApiLoad, ask, http_load, post, session_load
+from bench.api_load import Address, ApiLoad, ask, http_load, post, session_load
 from bench.bed import Bed, ScenarioFailed
+from bench.loopback import check_target, parse_address
 from bench.pace import Pace
 from bench.tokens import signer
 
@@ -25,6 +26,7 @@ class Api:
     """Publish as fast as answers come, in three ways; then a room is measured alone and beside half of the first.
 
     `connections` stay open over HTTP; a batch has `batch` messages; a server session has `in_flight` unanswered sends.
+    Backends ask the node at `requests_to` (HOST:PORT), which is another one of the same cluster; else the measured one.
     """
 
     connections: int = 16
@@ -33,6 +35,7 @@ class Api:
     clients: int = 200
     rate: float = 50.0
     seconds: float = 5.0
+    requests_to: str = ""
 
     def population(self) -> Population:
         """Return who must exist before the server starts: somebody who may make a key."""
@@ -40,7 +43,7 @@ class Api:
 
     def __call__(self, bed: Bed) -> None:
         """Run it."""
-        address = bed.server.address
+        address = self._requests_to(bed)
         body = {"title": "bench", "actions": ["publish"], "namespaces": ["event"]}
         answer = json.loads(ask(address, post("/v1/server/keys", signer(bed.server.secret)(ADMIN), body)))
         if "secret" not in answer:
@@ -64,6 +67,9 @@ class Api:
         )
         self._beside(bed, single, singles.per_second / 2)
 
+    def _requests_to(self, bed: Bed) -> Address:
+        return check_target(*parse_address(self.requests_to), False) if self.requests_to else bed.server.address
+
     def _load(self, bed: Bed, name: str, load: Load, messages: int = 1) -> ApiLoad:
         """Put a load and its price into the round."""
         with bed.usage() as usage:
@@ -86,7 +92,7 @@ class Api:
         bed.fleet.forget()
         whole = self.seconds + 2.0  # a little longer than the room is measured
         requests = threading.Thread(
-            target=http_load, args=(bed.server.address, single, self.connections, whole, rate), daemon=True
+            target=http_load, args=(self._requests_to(bed), single, self.connections, whole, rate), daemon=True
         )
         requests.start()
         time.sleep(0.5)
