@@ -270,11 +270,12 @@ class Listener:
     def _say_goodbye(self, session: Session) -> None:
         code = session.close_code if session.close_code is not None else _ABNORMAL_CLOSURE
         self._counters.closes[code] += 1
-        principal = session.principal
+        principal, caller = session.principal, session.caller
+        who = {"backend": caller.actor} if caller else {"user": principal.user if principal else None}
         _log.info(
             "session closed",
             session=session.id,
-            user=principal.user if principal is not None else None,
+            **who,
             address=session.link.address,
             code=code,
             messages=session.messages_in,

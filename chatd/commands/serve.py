@@ -45,7 +45,7 @@ def serve(path: Path | None, workers: int, supervisor: int | None, descriptors: 
     """
     config = config_or_exit(path)
     logs.configure(config.log)
-    ready = partial(_say_where, _raise_open_files(), config.limits.connections)
+    ready = partial(_say_where, _raise_open_files(), config)
     try:
         with exit_on(StoreError, RedisError, OSError):
             if workers > 1:
@@ -75,10 +75,13 @@ def _raise_open_files() -> float:
     return inf if most == resource.RLIM_INFINITY else most
 
 
-def _say_where(files: float, connections: int, urls: list[str]) -> None:
+def _say_where(files: float, config: Config, urls: list[str]) -> None:
     """Print where the node is: the one thing that goes to standard output, for people and for scripts."""
+    connections = config.limits.connections
     if files <= connections:
         _log.warning("fewer open files than limits.connections", files=files, connections=connections)
+    if config.broker.kind == "redis" and config.store.kind == "sqlite":
+        _log.warning("nodes that share Redis have each a history of its own: let them share a store too (store.kind)")
     for url in urls:
         click.echo(f"chatd serves {url}")
     sys.stdout.flush()

@@ -13,11 +13,16 @@ from chatd.config import ConfigError
 from chatd.secret import load_or_create
 from protocol.names import DeviceId, UserId, is_user_id
 
+# Ten years: longer than any secret should live.
+_MOST_SECONDS = 10 * 365 * 86_400
+
 
 @click.command()
 @click.argument("user")
 @click.option("--guest", is_flag=True, help=f"Make it a guest's; {GUEST_PREFIX} is put before the name if missing.")
-@click.option("--seconds", type=click.IntRange(min=1), help="How long it is valid: auth.access_seconds if not given.")
+@click.option(
+    "--seconds", type=click.IntRange(1, _MOST_SECONDS), help="How long it is valid: auth.access_seconds if not given."
+)
 @click.option("--device", default="developer", show_default=True, help="The id of the device that it is for.")
 @config_option
 def token(user: str, guest: bool, seconds: int | None, device: str, path: Path | None) -> None:

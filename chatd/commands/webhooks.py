@@ -70,6 +70,10 @@ def replay(name: str, letters: tuple[str, ...], everything: bool, path: Path | N
     async def send(operations: WebhookOperations) -> None:
         count = await operations.replay(name, None if everything else letters)
         click.echo(f"{count} will be sent again")
+        if count < len(letters):
+            raise click.ClickException(
+                f"{len(letters) - count} of these letters are not there: see `chatd webhooks dead`"
+            )
 
     _run(path, send)
 
