@@ -44,11 +44,11 @@ def settings(redis: RedisServer, **more: object) -> Settings:
     return CLUSTER | {"redis.servers": [redis.address]} | {key.replace("__", "."): value for key, value in more.items()}
 
 
-def start_nodes(start_node: StartNode, redis: RedisServer, count: int) -> list[NodeProcess]:
-    """Start nodes that take each other's tokens."""
+def start_nodes(start_node: StartNode, redis: RedisServer, count: int, **more: object) -> list[NodeProcess]:
+    """Start nodes that take each other's tokens; `more` as for `settings`."""
     nodes: list[NodeProcess] = []
     for number in range(count):
-        node: NodeProcess = start_node(settings(redis, cluster__node=f"node{number}"), start=False)
+        node: NodeProcess = start_node(settings(redis, cluster__node=f"node{number}", **more), start=False)
         secret = node.directory / "var" / "secret"
         if nodes:
             secret.parent.mkdir(mode=0o700)
@@ -207,6 +207,16 @@ async def test_a_backend_reaches_sessions_on_every_node(start_node: StartNode, r
         assert (await http.post("/users/alice/disconnect", json={})).json() == {"count": 1}
         assert await alice.close_code() == CloseCode.DISMISSED
         assert (await http.delete(f"/sessions/{listed[0]['session']}")).status_code == 404
+
+
+async def test_a_user_has_one_rate_on_all_nodes(start_node: StartNode, redis_server: RedisServer) -> None:
+    slow = {"limits__user_requests_per_second": 0.001, "limits__user_requests_burst": 3}
+    one, two = start_nodes(start_node, redis_server, 2, **slow)
+    headers = {"Authorization": f"Bearer {one.token('alice')}"}
+    async with httpx.AsyncClient(headers=headers) as http:
+        answers = [await http.get(f"{node.http_url}/v1/devices") for node in (one, two, one, two)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[-1].json()["code"] == ErrorCode.RATE_LIMITED
 
 
 async def test_who_has_five_hundred_conversations_comes_as_cheaply_as_who_has_none(
