@@ -31,6 +31,7 @@ from chatd.redis.packing import pack
 from chatd.redis.scripts import Script, is_unknown_script
 from chatd.redis.servers import Servers
 from protocol.codes import ErrorCode
+from protocol.names import Epoch, Seq
 from storage import Store, StoreBusy, StoreError
 from storage.records import Place, StoredMessage
 
@@ -172,16 +173,7 @@ class Appender:
         stands, at, wal = reply.split(b" ")
         epoch, seq = read_id(stands)
         draft = append.draft
-        message = StoredMessage(
-            channel=draft.channel,
-            epoch=epoch,
-            seq=seq,
-            sender=draft.sender,
-            key=draft.key,
-            at=int(at),
-            body=draft.body,
-            kind=draft.kind,
-        )
+        message = _message(draft, epoch, seq, int(at))
         self.published += 1
         self._go_on(append, message, draft, wal)
 
@@ -204,8 +196,20 @@ class Appender:
             return
         epoch, seq = read_id(stands)
         place = Place(epoch, seq, int(at))
+        if not append.is_first and append.head.namespace.history != "durable":
+            self._placed_before(append, place)
         self._remember(append.draft, place)
         append.published(place)
+
+    def _placed_before(self, append: Append, place: Place) -> None:
+        """Go on with what an earlier try of this node placed, whose answer was lost: later ones may be done already."""
+        draft, namespace = append.draft, append.head.namespace
+        message = _message(draft, place.epoch, place.seq, place.at)
+        if namespace.history == "recent":
+            alone = Log(draft.channel, namespace, place.epoch, Seq(place.seq - 1), 1)
+            alone.arrived(message)
+            self._saver.add(alone)
+        self.on_placed(((message, draft),))
 
     def _go_on(self, append: Append, message: StoredMessage, draft: Draft, wal: bytes) -> None:
         head = append.head
@@ -284,6 +288,19 @@ class Appender:
 
     def _remember(self, draft: Draft, place: Place) -> None:
         self.keys.put((draft.sender, draft.key), KnownKey(draft.channel, place))
+
+
+def _message(draft: Draft, epoch: Epoch, seq: Seq, at: int) -> StoredMessage:
+    return StoredMessage(
+        channel=draft.channel,
+        epoch=epoch,
+        seq=seq,
+        sender=draft.sender,
+        key=draft.key,
+        at=at,
+        body=draft.body,
+        kind=draft.kind,
+    )
 
 
 def _ignore(_: object) -> None:

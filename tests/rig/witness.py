@@ -1,13 +1,13 @@
 """Writers and readers of brokers that remember what they were told, and the check of promises 1 to 4 against it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
 import trio.lowlevel
 
-from chatd.broker import Broker, Published, Refused
+from chatd.broker import Broker, Draft, Published, Refused
 from protocol.names import ChannelName, Seq
 from storage import Store
 from storage.records import Place, StoredMessage
@@ -24,6 +24,8 @@ class Witness:
     channel: ChannelName
     acked: dict[tuple[str, str], Place] = field(default_factory=dict)
     refused: Counter[int] = field(default_factory=Counter)
+    prepare: Callable[[Draft], Draft] = lambda wanted: wanted
+    """What is done to a draft before it is published."""
 
     async def write(self, desks: Sequence[Desk], sender: str, until: trio.Event) -> None:
         """Write messages one by one, each again under its key on the next node until it is acknowledged."""
@@ -32,7 +34,7 @@ class Witness:
             tries = 0
             while True:
                 desk = desks[(number + tries) % len(desks)]
-                wanted = draft(f"{number}", self.channel, sender=sender, retry=tries > 0)
+                wanted = self.prepare(draft(f"{number}", self.channel, sender=sender, retry=tries > 0))
                 [answer] = await desk.broker.publish([wanted])
                 if isinstance(answer, Published):
                     self.acked[sender, f"{number}"] = answer.place

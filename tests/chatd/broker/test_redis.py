@@ -15,7 +15,7 @@ from storage import Done, Store
 from storage.records import StoredMessage
 from storage.sqlite import SqliteStore, open_sqlite
 from tests.conftest import StartRedis
-from tests.rig.broker import ALICE, DURABLE, draft
+from tests.rig.broker import ALICE, DURABLE, RECENT, draft
 from tests.rig.redis import RedisServer
 from tests.rig.redis_broker import RedisNode, redis_config, redis_node
 from tests.rig.witness import Witness
@@ -191,6 +191,29 @@ async def test_a_send_that_redis_does_not_answer_may_be_placed(
         await two.desk.heard(2)
         again = await two.desk.one(draft("k"))
         assert (again.place.seq, again.duplicate) == (2, True)
+
+
+async def test_a_recent_message_whose_answer_was_lost_is_saved_and_told(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    server = start_redis()
+    told: list[str] = []
+    config = redis_config(server.address, reply_seconds=0.4)
+    async with open_sqlite(tmp_path / "chatd.sqlite3") as store:
+        async with redis_node(store, config, channels=[RECENT]) as node:
+            node.broker.appender.on_placed = lambda messages: told.extend(message.key for message, _ in messages)
+            await node.desk.placed(draft("first", RECENT))
+            async with trio.open_nursery() as nursery:
+                server.pause()
+                nursery.start_soon(node.desk.one, draft("k", RECENT))
+                with trio.fail_after(5):
+                    while all(line.is_up for line in node.servers.lines()):  # noqa: ASYNC110
+                        await trio.sleep(0.01)
+                server.resume()
+            await node.desk.placed(draft("last", RECENT))
+        saved = [(message.seq, message.key) for message in await store.history(RECENT, limit=9)]
+    assert saved == [(1, "first"), (2, "k"), (3, "last")]
+    assert told == ["first", "k", "last"]
 
 
 async def test_a_resend_of_what_is_stored_and_taken_off_finds_its_place(
