@@ -152,12 +152,15 @@ class Connection:
         return self.epoch, self.seq_before + self.expected
 
     def stop_reading(self) -> None:
-        """Let the kernel's buffers of this side fill soon."""
+        """Let the kernel's buffers of this side fill soon.
+
+        Room for a segment of loopback (64 KiB) is left: through less, bytes come by the timer of probes only, later too.
+        """
         self.stopped = True
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
 
     def read_again(self) -> None:
-        """Give the kernel's buffer room again: through the small one, bytes come by the timer of probes only."""
+        """Give the kernel's buffer room again."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
 
     def close(self) -> None:
