@@ -202,9 +202,7 @@ class Groups:
         )
         await self.broker.publish([draft])
 
-    async def _begin_direct(
-        self, address: Address, pair: tuple[UserId, UserId], strangers: Collection[UserId]
-    ) -> None:
+    async def _begin_direct(self, address: Address, pair: tuple[UserId, UserId], strangers: Collection[UserId]) -> None:
         await self._known_users(strangers)
         roles = dict.fromkeys(pair, Role.MEMBER)
         with suppress(AlreadyExists):  # the other one was quicker
