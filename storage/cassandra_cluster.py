@@ -43,7 +43,11 @@ _DISTRUST = re.compile(r"CERTIFICATE_VERIFY_FAILED\] certificate verify failed: 
 _KEYSPACE = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
 
-_SAID_BY_THE_STORE = ("[control connection] error", "control connection failed", "failed to authenticate to")
+# An error of `prepare` is raised too, and asking a keyspace that has no tables yet for its version is no fault.
+_SAID_BY_THE_STORE = (
+    *("[control connection] error", "control connection failed", "failed to authenticate to"),
+    "error preparing query:",
+)
 
 
 class _OneLine(logging.Filter):
