@@ -154,7 +154,7 @@ class Connection:
     def stop_reading(self) -> None:
         """Let the kernel's buffers of this side fill soon.
 
-        Room for a segment of loopback (64 KiB) is left: through less, bytes come by the timer of probes only, also later.
+        Room for a segment of loopback (64 KiB) is left: through less, bytes come by the timer of probes, also later.
         """
         self.stopped = True
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
