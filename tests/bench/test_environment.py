@@ -28,8 +28,8 @@ def test_only_what_differs_from_the_shipped_configuration_is_told(tmp_path: Path
     assert changes["namespaces.chess.history"] == "none"
 
 
-def test_the_bench_itself_changes_limits_only() -> None:
-    assert {key.partition(".")[0] for key in environment.config_changes(CONFIG)} == {"limits"}
+def test_the_bench_itself_changes_limits_and_rates_of_backends_only() -> None:
+    assert {key.partition(".")[0] for key in environment.config_changes(CONFIG)} == {"limits", "backend"}
 
 
 def test_a_configuration_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
