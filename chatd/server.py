@@ -61,7 +61,7 @@ async def serve(
         node.settings.on_replaced += [lambda new: logs.configure(new.log), opened.replace]
         async with trio.open_nursery() as services:
             try:
-                await _prepare(node, services)
+                await prepare(node, services)
                 addresses = node.listener.bind(listening)
             except (ConfigError, StoreError, RedisError, OSError) as error:
                 failure = error
@@ -70,7 +70,7 @@ async def serve(
                 if descriptors is not None:
                     node.metrics.gathering = Gathering(var, node.metrics.collect)
                     services.start_soon(node.metrics.gathering.run)
-                parts = _parts(node)
+                parts = parts_of(node)
                 parts += [
                     partial(watch_lag, node.counters.lag),
                     partial(opened.store.run, config.store.encryption.refresh_seconds),
@@ -94,7 +94,7 @@ async def serve(
                 _log.error("recent channels are not saved", error=str(error))
 
 
-async def _prepare(node: Node, services: trio.Nursery) -> None:
+async def prepare(node: Node, services: trio.Nursery) -> None:
     """Connect to what the node shares with others, and read what must be known before anybody comes."""
     if node.cluster is not None:
         await services.start(node.cluster.servers.run)
@@ -105,7 +105,7 @@ async def _prepare(node: Node, services: trio.Nursery) -> None:
     await node.webhooks.start()
 
 
-def _parts(node: Node) -> list[Callable[[], Awaitable[None]]]:
+def parts_of(node: Node) -> list[Callable[[], Awaitable[None]]]:
     """Return what runs as long as the node does."""
     parts: list[Callable[[], Awaitable[None]]] = [
         node.poller.run,

@@ -13,6 +13,7 @@ import trio
 from chatd.config import Config
 from chatd.link import Link
 from chatd.node import Node, build_node
+from chatd.server import parts_of, prepare
 from chatd.session import Session
 from protocol.codec import JSON, Codec
 from protocol.format import Formats
@@ -171,24 +172,10 @@ async def running_node(folder: Path, config: Config | None = None) -> AsyncItera
     """Run a node on a database in this folder; leave it as a clean shutdown does."""
     async with open_sqlite(folder / "chatd.sqlite3") as store:
         node = build_node(config or Config(), SECRET, store, store.jobs)
-        await node.broker.start()
-        await node.accounts.start()
-        await node.backend.keys.start()
-        await node.webhooks.start()
         async with trio.open_nursery() as nursery:
-            for service in (
-                node.poller.run,
-                node.hub.run,
-                node.broker.run,
-                node.tracker.run,
-                node.reads.run,
-                node.pushing.run,
-                node.webhooks.run,
-                node.hooks.run,
-                node.keepalive.run,
-                node.backend.run,
-            ):
-                nursery.start_soon(service)
+            await prepare(node, nursery)
+            for part in parts_of(node):
+                nursery.start_soon(part)
             running = Rig(node, store, nursery)
             try:
                 yield running
