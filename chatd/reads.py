@@ -75,7 +75,8 @@ class ReadMarks:
 
     async def of(self, user: UserId, channels: Sequence[ChannelName]) -> dict[ChannelName, Seq]:
         """Return up to where the user has read these channels, saved or not; those never read are left out."""
-        marks = {mark.channel: mark.seq for mark in await self._store.read_marks(user, channels)} if channels else {}
+        kept = await self._store.read_marks([(user, channel) for channel in channels]) if channels else ()
+        marks = {mark.channel: mark.seq for mark in kept}
         for channel in channels:
             unsaved = self._unsaved.get((user, channel))
             if unsaved is not None and unsaved.seq > marks.get(channel, 0):

@@ -10,7 +10,7 @@ Errors:
     └── AlreadyExists      the name is in use
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,12 +29,16 @@ from storage.records import (
     PushTokenRecord,
     ReadMark,
     Role,
+    Standing,
     StoredMessage,
     UserRecord,
 )
 
 COPIED_AT = "copied_at"
 """The `meta` value that a backup carries: when it was made, in Unix milliseconds."""
+
+UserChannel = tuple[UserId, ChannelName]
+"""A user in a channel: what the user wishes there, how far the user has read it."""
 
 Done = Callable[[Exception | None], None]
 
@@ -210,14 +214,20 @@ class Store(Protocol):
     async def put_preference(self, preference: PreferenceRecord) -> None:
         """Replace what a user prefers for a channel or everywhere; without values, remove it."""
 
-    async def preferences(self, users: Sequence[UserId], channel: ChannelName) -> list[PreferenceRecord]:
-        """Return what these users prefer for this channel and what they prefer everywhere (channel ""), in no order."""
+    async def preferences(self, places: Collection[UserChannel]) -> list[PreferenceRecord]:
+        """Return what users prefer for these channels and what they prefer everywhere (channel ""), in no order."""
 
     async def save_read_marks(self, marks: Sequence[ReadMark]) -> None:
         """Keep how far users have read; a smaller seq than the kept one is ignored."""
 
-    async def read_marks(self, user: UserId, channels: Sequence[ChannelName]) -> list[ReadMark]:
-        """Return how far the user has read in these channels, in no order; channels without a mark are left out."""
+    async def read_marks(self, places: Collection[UserChannel]) -> list[ReadMark]:
+        """Return how far users have read these channels, in no order; those without a mark are left out."""
+
+    async def standings(self, users: Sequence[UserId], *, limit: int) -> list[Standing]:
+        """Return for each user where the channels stand that come first in `memberships`, in no order.
+
+        Channels without a message are left out.
+        """
 
     # Keys that message bodies are sealed with.
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -11,11 +11,12 @@ import structlog
 import trio
 
 from protocol.names import ChannelName, DeviceId, Seq, UserId
-from storage import Done, StoreError, StoreStatistics, StoreUnavailable
+from storage import Done, StoreError, StoreStatistics, StoreUnavailable, UserChannel
 from storage.cassandra_accounts import Accounts
 from storage.cassandra_away import Away
 from storage.cassandra_backends import Backends, Values
 from storage.cassandra_background import Background
+from storage.cassandra_batches import at_once
 from storage.cassandra_buckets import Buckets
 from storage.cassandra_members import Members
 from storage.cassandra_messages import Messages
@@ -39,6 +40,7 @@ from storage.records import (
     PushTokenRecord,
     ReadMark,
     Role,
+    Standing,
     StoredMessage,
     UserRecord,
 )
@@ -299,17 +301,32 @@ class CassandraStore:
         """Replace what a user prefers."""
         await self._background.complete(partial(self._away.put_preference, preference))
 
-    async def preferences(self, users: Sequence[UserId], channel: ChannelName) -> list[PreferenceRecord]:
-        """Return what these users prefer for this channel and everywhere."""
-        return await self._away.preferences(users, channel)
+    async def preferences(self, places: Collection[UserChannel]) -> list[PreferenceRecord]:
+        """Return what users prefer for these channels and everywhere."""
+        return await self._away.preferences(places)
 
     async def save_read_marks(self, marks: Sequence[ReadMark]) -> None:
         """Keep how far users have read."""
         await self._background.complete(partial(self._away.save_read_marks, list(marks)))
 
-    async def read_marks(self, user: UserId, channels: Sequence[ChannelName]) -> list[ReadMark]:
-        """Return how far the user has read in these channels."""
-        return await self._away.read_marks(user, channels)
+    async def read_marks(self, places: Collection[UserChannel]) -> list[ReadMark]:
+        """Return how far users have read these channels."""
+        return await self._away.read_marks(places)
+
+    async def standings(self, users: Sequence[UserId], *, limit: int) -> list[Standing]:
+        """Return where the newest channels of users stand."""
+        found = await at_once([partial(self._members.memberships, user, 0, limit) for user in users])
+        heads = {
+            (user, one.channel): one.last.seq
+            for user, channels in zip(users, found, strict=True)
+            for one in channels
+            if one.last is not None
+        }
+        marks = {(mark.user, mark.channel): mark.seq for mark in await self._away.read_marks(heads)}
+        return [
+            Standing(user=user, channel=channel, last=last, read=marks.get((user, channel), Seq(0)))
+            for (user, channel), last in heads.items()
+        ]
 
     # Keys that message bodies are sealed with.
 

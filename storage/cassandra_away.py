@@ -1,11 +1,13 @@
 """What reaches users who are away, and how far they have read, in Cassandra: push tokens, preferences, read marks."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 
 from cassandra.query import BatchStatement, BatchType
 
 from protocol.names import ChannelName, UserId
-from storage.cassandra_batches import read_in, write_all
+from storage import UserChannel
+from storage.cassandra_batches import at_once, read_in, split, write_all
 from storage.cassandra_records import RecordTable
 from storage.cassandra_session import Session
 from storage.records import PreferenceRecord, PushTokenRecord, ReadMark
@@ -76,9 +78,14 @@ class Away:
         else:
             await self._session.write(_DROP_PREFERENCE, (preference.user, preference.channel))
 
-    async def preferences(self, users: Sequence[UserId], channel: ChannelName) -> list[PreferenceRecord]:
-        """Read what these users prefer for this channel, and for all channels."""
-        return PREFERENCES.records(await read_in(self._session, _READ_PREFERENCES, users, channel))
+    async def preferences(self, places: Collection[UserChannel]) -> list[PreferenceRecord]:
+        """Read what users prefer for these channels, and for all channels."""
+        users_of: dict[ChannelName, list[UserId]] = {}
+        for user, channel in places:
+            users_of.setdefault(channel, []).append(user)
+        asked = [partial(read_in, self._session, _READ_PREFERENCES, users, each) for each, users in users_of.items()]
+        found = [record for rows in await at_once(asked) for record in PREFERENCES.records(rows)]
+        return list({(record.user, record.channel): record for record in found}.values())
 
     # Read marks.
 
@@ -86,13 +93,17 @@ class Away:
         """Keep the larger one of the given and the kept seq of each user and channel."""
         await write_all(self._session, _SAVE_MARK, [(*MARKS.row(mark), mark.seq) for mark in marks])
 
-    async def read_marks(self, user: UserId, channels: Sequence[ChannelName]) -> list[ReadMark]:
-        """Read the user's marks in these channels."""
-        found: list[ReadMark] = []
-        for start in range(0, len(channels), _CHANNELS_AT_ONCE):
-            some = list(channels[start : start + _CHANNELS_AT_ONCE])
-            found += MARKS.records(await self._session.read(_READ_MARKS, (user, some)))
-        return found
+    async def read_marks(self, places: Collection[UserChannel]) -> list[ReadMark]:
+        """Read users' marks in these channels."""
+        channels_of: dict[UserId, list[ChannelName]] = {}
+        for user, channel in places:
+            channels_of.setdefault(user, []).append(channel)
+        asked = [
+            partial(self._session.read, _READ_MARKS, (user, list(some)))
+            for user, channels in channels_of.items()
+            for some in split(channels, _CHANNELS_AT_ONCE)
+        ]
+        return [record for rows in await at_once(asked) for record in MARKS.records(rows)]
 
     # Erasing.
 

@@ -150,6 +150,15 @@ class ReadMark(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at: int
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How far a channel of a user has come, and up to which seq the user has read it (0: never)."""
+
+    user: UserId
+    channel: ChannelName
+    last: Seq
+    read: Seq
+
+
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who did what to what. `audit_id` is made by `audit_id()` and is the order of the records."""
 

@@ -79,6 +79,7 @@ class SealedStore:
         self.remove_push_token = store.remove_push_token
         self.put_preference, self.preferences = store.put_preference, store.preferences
         self.save_read_marks, self.read_marks = store.save_read_marks, store.read_marks
+        self.standings = store.standings
         self.put_data_key, self.data_keys = store.put_data_key, store.data_keys
         self.save_last_seen, self.last_seen = store.save_last_seen, store.last_seen
         self.get_meta, self.put_meta = store.get_meta, store.put_meta

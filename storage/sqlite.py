@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from protocol.names import ChannelName, DeviceId, Seq, UserId
-from storage import Done, Store, StoreStatistics, StoreUnavailable
+from storage import Done, Store, StoreStatistics, StoreUnavailable, UserChannel
 from storage import sqlite_accounts as accounts_table
 from storage import sqlite_away as away_table
 from storage import sqlite_backends as backends_table
@@ -35,6 +35,7 @@ from storage.records import (
     PushTokenRecord,
     ReadMark,
     Role,
+    Standing,
     StoredMessage,
     UserRecord,
 )
@@ -244,18 +245,22 @@ class SqliteStore:
         """Replace what a user prefers."""
         await self._writer.run(lambda db: away_table.put_preference(db, preference))
 
-    async def preferences(self, users: Sequence[UserId], channel: ChannelName) -> list[PreferenceRecord]:
-        """Return what these users prefer for this channel and everywhere."""
-        return await self._readers.run(lambda db: away_table.preferences(db, users, channel))
+    async def preferences(self, places: Collection[UserChannel]) -> list[PreferenceRecord]:
+        """Return what users prefer for these channels and everywhere."""
+        return await self._readers.run(lambda db: away_table.preferences(db, places))
 
     async def save_read_marks(self, marks: Sequence[ReadMark]) -> None:
         """Keep how far users have read."""
         copy = list(marks)
         await self._writer.run(lambda db: away_table.save_read_marks(db, copy))
 
-    async def read_marks(self, user: UserId, channels: Sequence[ChannelName]) -> list[ReadMark]:
-        """Return how far the user has read in these channels."""
-        return await self._readers.run(lambda db: away_table.read_marks(db, user, channels))
+    async def read_marks(self, places: Collection[UserChannel]) -> list[ReadMark]:
+        """Return how far users have read these channels."""
+        return await self._readers.run(lambda db: away_table.read_marks(db, places))
+
+    async def standings(self, users: Sequence[UserId], *, limit: int) -> list[Standing]:
+        """Return where the newest channels of users stand."""
+        return await self._readers.run(lambda db: away_table.standings(db, users, limit))
 
     # Keys that message bodies are sealed with.
 

@@ -1,16 +1,36 @@
 """What reaches users who are away, and how far they have read, in SQLite: push tokens, preferences, read marks."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from protocol.names import ChannelName, UserId
-from storage.records import PreferenceRecord, PushTokenRecord, ReadMark
+import msgspec
+
+from protocol.names import ChannelName, Seq, UserId
+from storage import UserChannel
+from storage.records import PreferenceRecord, PushTokenRecord, ReadMark, Standing
 from storage.sqlite_insert import RowInsert
 from storage.sqlite_records import RecordTable, json_text
 
 PUSH_TOKENS = RecordTable("push_tokens", PushTokenRecord)
 PREFERENCES = RecordTable("preferences", PreferenceRecord, {"values": "choices"})
 READ_MARKS = RecordTable("read_marks", ReadMark)
+
+# Values in a list of places: [user, channel].
+_PLACES = "SELECT value ->> 0, value ->> 1 FROM json_each(?)"
+
+# As `memberships` of sqlite_members.py, without what nobody asks here: one short text a user.
+_STANDINGS = """
+SELECT json_group_array(json_array(channel, last, read)) FROM (
+    SELECT members.channel, messages.seq AS last, coalesce(read_marks.seq, 0) AS read
+    FROM members LEFT JOIN messages ON messages.channel = members.channel
+            AND messages.seq = (SELECT max(seq) FROM messages WHERE messages.channel = members.channel)
+        LEFT JOIN read_marks ON read_marks.user = members.user AND read_marks.channel = members.channel
+    WHERE members.user = ?
+    ORDER BY max(joined_at, coalesce(messages.at, joined_at)) DESC, members.channel
+    LIMIT ?
+) WHERE last IS NOT NULL
+"""
+_decode_standings = msgspec.json.Decoder(list[tuple[ChannelName, Seq, Seq]]).decode
 
 _SAVE_MARKS = RowInsert(
     "read_marks",
@@ -38,12 +58,10 @@ def put_preference(connection: sqlite3.Connection, preference: PreferenceRecord)
         connection.execute("DELETE FROM preferences WHERE user = ? AND channel = ?", place)
 
 
-def preferences(
-    connection: sqlite3.Connection, users: Sequence[UserId], channel: ChannelName
-) -> list[PreferenceRecord]:
-    """Read what these users prefer for this channel, and for all channels."""
-    condition = "user IN (SELECT value FROM json_each(?)) AND channel IN ('', ?)"
-    return PREFERENCES.read(connection, condition, (json_text(users), channel))
+def preferences(connection: sqlite3.Connection, places: Collection[UserChannel]) -> list[PreferenceRecord]:
+    """Read what users prefer for these channels, and for all channels."""
+    wanted = {*places, *((user, ChannelName("")) for user, _ in places)}
+    return PREFERENCES.read(connection, f"(user, channel) IN ({_PLACES})", (json_text(list(wanted)),))
 
 
 def save_read_marks(connection: sqlite3.Connection, marks: Sequence[ReadMark]) -> None:
@@ -51,7 +69,18 @@ def save_read_marks(connection: sqlite3.Connection, marks: Sequence[ReadMark]) -
     _SAVE_MARKS.run(connection, [READ_MARKS.row(mark) for mark in marks])
 
 
-def read_marks(connection: sqlite3.Connection, user: UserId, channels: Sequence[ChannelName]) -> list[ReadMark]:
-    """Read the user's marks in these channels."""
-    condition = "user = ? AND channel IN (SELECT value FROM json_each(?))"
-    return READ_MARKS.read(connection, condition, (user, json_text(channels)))
+def read_marks(connection: sqlite3.Connection, places: Collection[UserChannel]) -> list[ReadMark]:
+    """Read users' marks in these channels."""
+    return READ_MARKS.read(connection, f"(user, channel) IN ({_PLACES})", (json_text(list(places)),))
+
+
+def standings(connection: sqlite3.Connection, users: Sequence[UserId], limit: int) -> list[Standing]:
+    """Read where the newest channels of users stand."""
+    found = []
+    for user in users:
+        (text,) = connection.execute(_STANDINGS, (user, limit)).fetchone()
+        found += [
+            Standing(user=user, channel=channel, last=last, read=read)
+            for channel, last, read in _decode_standings(text)
+        ]
+    return found

@@ -91,7 +91,7 @@ class PushDevices:
     async def wishes(self, principal: Principal, channel: str) -> Wishes:
         """Return what the user wishes for a channel, or for all ("")."""
         name = self._place(principal, channel)
-        records = await self._store.preferences([principal.user], name)
+        records = await self._store.preferences([(principal.user, name)])
         return next((from_values(one.values) for one in records if one.channel == name), Wishes())
 
     async def wish(self, principal: Principal, channel: str, wishes: ChannelWishes) -> None:

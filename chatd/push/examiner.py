@@ -1,16 +1,16 @@
 """Looks up what decides about pushes: who looks, who has read, what they wish, and how much is unread."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
 from chatd.config import Push
 from chatd.push.content import Content
-from chatd.push.preferences import wishes_of
+from chatd.push.preferences import NO_WISHES, wishes_of
 from chatd.push.states import Facts
 from chatd.push.whereabouts import Whereabouts
 from protocol.names import ChannelName, DeviceId, Seq, UserId
-from storage import Store
+from storage import Store, UserChannel
 from storage.records import PreferenceRecord, PushTokenRecord
 
 # Where a mark is this far behind, the channel has been reborn since: brokers begin a new epoch 2^20 further. How many
@@ -52,22 +52,16 @@ class Examiner:
         return found
 
     async def examine(self, candidates: Sequence[Candidate]) -> list[Finding]:
-        """Return what is found for each of them."""
-        by_user: dict[UserId, set[ChannelName]] = {}
-        by_channel: dict[ChannelName, set[UserId]] = {}
-        for one in candidates:
-            by_user.setdefault(one.token.user, set()).add(one.content.channel)
-            by_channel.setdefault(one.content.channel, set()).add(one.token.user)
-        looking = await self._whereabouts.looking(list(by_user))
-        devices = await self._whereabouts.devices(list(by_user))
-        wishes: dict[ChannelName, dict[UserId, list[PreferenceRecord]]] = {}
-        for channel, users in by_channel.items():
-            records: dict[UserId, list[PreferenceRecord]] = {}
-            for record in await self._store.preferences(list(users), channel):
-                records.setdefault(record.user, []).append(record)
-            wishes[channel] = records
-        unread = {user: await self._unread(user, channels) for user, channels in by_user.items()}
-        return [self._finding(one, looking, devices, wishes[one.content.channel], unread) for one in candidates]
+        """Return what is found for each of them, with one question of each kind for all."""
+        places = {(one.token.user, one.content.channel) for one in candidates}
+        users = sorted({user for user, _ in places})
+        looking = await self._whereabouts.looking(users)
+        devices = await self._whereabouts.devices(users)
+        wishes: dict[UserId, list[PreferenceRecord]] = {}
+        for record in await self._store.preferences(places):
+            wishes.setdefault(record.user, []).append(record)
+        marks, unread = await self._unread(users, places)
+        return [self._finding(one, looking, devices, wishes, marks, unread) for one in candidates]
 
     def _finding(
         self,
@@ -75,27 +69,38 @@ class Examiner:
         looking: Collection[UserId],
         devices: Collection[tuple[UserId, DeviceId]],
         wishes: dict[UserId, list[PreferenceRecord]],
-        unread: dict[UserId, tuple[dict[ChannelName, Seq], int | None]],
+        marks: Mapping[UserChannel, Seq],
+        unread: Mapping[UserId, int] | None,
     ) -> Finding:
         user, channel = one.token.user, one.content.channel
-        wanted = wishes_of(user, channel, wishes.get(user, ()))
-        marks, badge = unread[user]
+        wanted = wishes_of(user, channel, wishes[user]) if user in wishes else NO_WISHES
         facts = Facts(
             is_looking=user in looking,
             is_connected=(user, one.token.device) in devices,
-            read=marks.get(channel, 0),
+            read=marks.get((user, channel), 0),
             wishes=wanted,
             is_mentioned=one.content.mentioned(user),
         )
+        badge = None if unread is None else min(self._config.badge_most, unread.get(user, 0))
         return Finding(facts, wanted.locale or one.token.locale, badge)
 
-    async def _unread(self, user: UserId, channels: set[ChannelName]) -> tuple[dict[ChannelName, Seq], int | None]:
-        """Return how far the user has read, and how many messages of the newest channels are unread."""
+    async def _unread(
+        self, users: Sequence[UserId], places: Collection[UserChannel]
+    ) -> tuple[dict[UserChannel, Seq], dict[UserId, int] | None]:
+        """Return how far users have read these places, and how many messages of their newest channels are unread."""
         if not self._config.badges:
-            return {mark.channel: mark.seq for mark in await self._store.read_marks(user, list(channels))}, None
-        found = await self._store.memberships(user, since=0, limit=self._config.badge_channels)
-        heads = {one.channel: one.last.seq for one in found if one.last is not None and self._pushes(one.channel)}
-        marks = {mark.channel: mark.seq for mark in await self._store.read_marks(user, list(channels | heads.keys()))}
-        most = self._config.badge_most
-        behind = [max(0, seq - marks.get(channel, 0)) for channel, seq in heads.items()]
-        return marks, min(most, sum(1 if count >= _REBORN else count for count in behind))
+            return await self._marks(places), None
+        unread: dict[UserId, int] = {}
+        known: dict[UserChannel, Seq] = {}
+        for one in await self._store.standings(users, limit=self._config.badge_channels):
+            known[one.user, one.channel] = one.read
+            if one.last > one.read and self._pushes(one.channel):
+                behind = one.last - one.read
+                unread[one.user] = unread.get(one.user, 0) + (1 if behind >= _REBORN else behind)
+        # Members of a larger group may have left it since, and some have more channels than are counted.
+        others = [place for place in places if place not in known]
+        return known | await self._marks(others), unread
+
+    async def _marks(self, places: Collection[UserChannel]) -> dict[UserChannel, Seq]:
+        found = await self._store.read_marks(places) if places else ()
+        return {(mark.user, mark.channel): mark.seq for mark in found}

@@ -118,5 +118,5 @@ async def test_marks_that_could_not_be_saved_are_saved_later(tmp_path: Path, mon
         with trio.fail_after(10):
             await failed.wait()
             await saved.wait()
-        [mark] = await rig.store.read_marks(ALICE, [ChannelName(DM)])
+        [mark] = await rig.store.read_marks([(ALICE, ChannelName(DM))])
         assert mark.seq == 1

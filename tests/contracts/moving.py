@@ -117,8 +117,8 @@ class MovingContract:
         assert await store.audit(limit=10) == records[Table.AUDIT][::-1]
         assert await store.data_keys() == records[Table.DATA_KEYS]
         assert len(await store.push_tokens([ALICE, BOB])) == 3
-        assert len(await store.preferences([ALICE], ROOM)) == 2
-        assert await store.read_marks(BOB, [ROOM]) == [mark(ROOM, 1, BOB)]
+        assert len(await store.preferences([(ALICE, ROOM)])) == 2
+        assert await store.read_marks([(BOB, ROOM)]) == [mark(ROOM, 1, BOB)]
         assert await store.last_seen([ALICE, BOB]) == {ALICE: 5, BOB: 2**41}
 
     async def test_what_was_written_in_the_usual_way_is_scanned(self, store: Target) -> None:

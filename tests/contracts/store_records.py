@@ -17,6 +17,7 @@ from storage.records import (
     PushTokenRecord,
     ReadMark,
     Role,
+    Standing,
     StoredMessage,
     audit_id,
 )
@@ -64,6 +65,11 @@ def preference(owner: str, channel: str, **values: str) -> PreferenceRecord:
 def mark(channel: str, seq: int, owner: str = ALICE) -> ReadMark:
     """Make a read mark; its time is ten times its seq."""
     return ReadMark(user=UserId(owner), channel=ChannelName(channel), seq=Seq(seq), at=seq * 10)
+
+
+def standing(owner: str, channel: str, last: int, read: int) -> Standing:
+    """Make a standing."""
+    return Standing(user=UserId(owner), channel=ChannelName(channel), last=Seq(last), read=Seq(read))
 
 
 def audit_record(at: int, chance: int = 0) -> AuditRecord:
@@ -172,9 +178,9 @@ class PeopleContract:
         assert await store.memberships(ALICE, since=0, limit=10) == []
         assert await store.last_seen([ALICE, BOB]) == {BOB: 5}
         assert await store.push_tokens([ALICE, BOB]) == [push_token("bob-token", BOB)]
-        assert await store.preferences([ALICE, BOB], ROOM) == [preference(BOB, "", mute="yes")]
-        assert await store.read_marks(ALICE, [ROOM]) == []
-        assert await store.read_marks(BOB, [ROOM]) == [mark(ROOM, 1, BOB)]
+        assert await store.preferences([(ALICE, ROOM), (BOB, ROOM)]) == [preference(BOB, "", mute="yes")]
+        assert await store.read_marks([(ALICE, ROOM)]) == []
+        assert await store.read_marks([(BOB, ROOM)]) == [mark(ROOM, 1, BOB)]
         assert await store.history(ROOM, limit=10) == [message(1)]
         assert await store.users(limit=10) == [user("bob")]
 
@@ -278,36 +284,70 @@ class AwayContract:
         ]
         for record in [*kept, preference(ALICE, OTHER_ROOM, mute="no"), preference(CAROL, ROOM, mute="no")]:
             await store.put_preference(record)
-        found = await store.preferences([ALICE, BOB, UserId("nobody")], ROOM)
+        found = await store.preferences([(ALICE, ROOM), (BOB, ROOM), (UserId("nobody"), ROOM)])
         assert sorted(found, key=lambda record: (record.user, record.channel)) == kept
-        assert await store.preferences([ALICE], EVERYWHERE) == kept[:1]
-        assert await store.preferences([], ROOM) == []
+        assert await store.preferences([(ALICE, EVERYWHERE)]) == kept[:1]
+        assert await store.preferences([]) == []
+
+    async def test_preferences_of_users_in_different_channels_are_read_at_once(self, store: Store) -> None:
+        kept = [
+            preference(ALICE, "", quiet="22-7"),
+            preference(ALICE, OTHER_ROOM, mute="no"),
+            preference(BOB, ROOM, mute="yes"),
+        ]
+        for record in [*kept, preference(BOB, OTHER_ROOM, mute="yes"), preference(CAROL, ROOM, mute="yes")]:
+            await store.put_preference(record)
+        found = await store.preferences([(BOB, ROOM), (ALICE, OTHER_ROOM), (ALICE, ROOM)])
+        assert sorted(found, key=lambda record: (record.user, record.channel)) == kept
 
     async def test_a_preference_is_replaced_and_removed(self, store: Store) -> None:
         await store.put_preference(preference(ALICE, ROOM, mute="yes", sound="bell"))
         await store.put_preference(preference(ALICE, ROOM, mute="no"))
-        assert await store.preferences([ALICE], ROOM) == [preference(ALICE, ROOM, mute="no")]
+        assert await store.preferences([(ALICE, ROOM)]) == [preference(ALICE, ROOM, mute="no")]
         await store.put_preference(preference(ALICE, ROOM))
-        assert await store.preferences([ALICE], ROOM) == []
+        assert await store.preferences([(ALICE, ROOM)]) == []
 
     async def test_read_marks_only_go_forward(self, store: Store) -> None:
         await store.save_read_marks([mark(ROOM, 5), mark(OTHER_ROOM, 2**40), mark(ROOM, 7, BOB)])
         await store.save_read_marks([mark(ROOM, 4), mark(OTHER_ROOM, 2**40 + 1)])
-        found = await store.read_marks(ALICE, [ROOM, OTHER_ROOM, GROUP])
+        found = await store.read_marks([(ALICE, channel) for channel in (ROOM, OTHER_ROOM, GROUP)])
         assert sorted(found, key=lambda each: each.channel) == [mark(ROOM, 5), mark(OTHER_ROOM, 2**40 + 1)]
-        assert await store.read_marks(BOB, [ROOM]) == [mark(ROOM, 7, BOB)]
-        assert await store.read_marks(ALICE, []) == []
+        assert await store.read_marks([(BOB, ROOM)]) == [mark(ROOM, 7, BOB)]
+        assert await store.read_marks([]) == []
 
     async def test_many_read_marks_are_saved_at_once(self, store: Store) -> None:
         marks = [mark(f"group:{number}", number + 1) for number in range(1000)]
         await store.save_read_marks(marks)
         await store.save_read_marks([])
-        found = await store.read_marks(ALICE, [each.channel for each in marks])
+        found = await store.read_marks([(each.user, each.channel) for each in marks])
         assert sorted(found, key=lambda each: each.seq) == marks
 
     async def test_of_two_marks_in_one_call_the_larger_is_kept(self, store: Store) -> None:
         await store.save_read_marks([mark(ROOM, 7), mark(ROOM, 9), mark(ROOM, 8)])
-        assert await store.read_marks(ALICE, [ROOM]) == [mark(ROOM, 9)]
+        assert await store.read_marks([(ALICE, ROOM)]) == [mark(ROOM, 9)]
+
+    async def test_marks_of_several_users_are_read_at_once(self, store: Store) -> None:
+        await store.save_read_marks([mark(ROOM, 5), mark(OTHER_ROOM, 6), mark(ROOM, 7, BOB), mark(OTHER_ROOM, 8, BOB)])
+        found = await store.read_marks([(ALICE, ROOM), (BOB, OTHER_ROOM), (CAROL, ROOM)])
+        assert sorted(found, key=lambda each: each.user) == [mark(ROOM, 5), mark(OTHER_ROOM, 8, BOB)]
+
+    async def test_standings_tell_how_far_channels_have_come_and_users_have_read(self, store: Store) -> None:
+        for name in ("group:a", "group:b", "group:silent"):
+            await store.create_channel(ChannelName(name), {ALICE: Role.MEMBER, BOB: Role.OWNER}, 100)
+        await store.create_channel(ChannelName("group:c"), {BOB: Role.OWNER}, 100)
+        await write(store, [message(1, channel="group:a", at=200), message(2, channel="group:a", at=300)])
+        await write(store, [message(7, channel="group:b", at=400), message(9, channel="group:c", at=500)])
+        await store.save_read_marks([mark("group:a", 1), mark("group:c", 9, BOB), mark("group:b", 7, CAROL)])
+        found = await store.standings([ALICE, BOB, CAROL], limit=2)
+        assert sorted(found, key=lambda each: (each.user, each.channel)) == [
+            standing(ALICE, "group:a", 2, 1),
+            standing(ALICE, "group:b", 7, 0),
+            standing(BOB, "group:b", 7, 0),
+            standing(BOB, "group:c", 9, 9),
+        ]
+        assert [each.channel for each in await store.standings([ALICE], limit=1)] == ["group:b"]
+        assert {each.channel for each in await store.standings([ALICE], limit=9)} == {"group:a", "group:b"}
+        assert await store.standings([], limit=9) == []
 
     async def test_these_records_survive_closing_the_store(self, open_store: OpenStore) -> None:
         async with open_store() as store:
@@ -323,5 +363,5 @@ class AwayContract:
             assert await store.api_keys() == [api_key("one")]
             assert await store.audit(limit=10) == [audit_record(1000)]
             assert await store.push_tokens([ALICE]) == [push_token("one")]
-            assert await store.preferences([ALICE], ROOM) == [preference(ALICE, ROOM, mute="yes")]
-            assert await store.read_marks(ALICE, [ROOM]) == [mark(ROOM, 5)]
+            assert await store.preferences([(ALICE, ROOM)]) == [preference(ALICE, ROOM, mute="yes")]
+            assert await store.read_marks([(ALICE, ROOM)]) == [mark(ROOM, 5)]

@@ -1,13 +1,13 @@
 """The part of a store that accounts use, in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 import msgspec
 import trio
 
 from protocol.names import ChannelName, DeviceId, UserId
-from storage import AlreadyExists, Store
+from storage import AlreadyExists, Store, UserChannel
 from storage.records import DeviceRecord, PreferenceRecord, Provider, PushTokenRecord, UserRecord
 
 
@@ -58,9 +58,9 @@ class AccountRecords:
         await self._wait()
         self.preference_records[preference.user, preference.channel] = preference
 
-    async def preferences(self, users: Sequence[UserId], channel: ChannelName) -> list[PreferenceRecord]:
+    async def preferences(self, places: Collection[UserChannel]) -> list[PreferenceRecord]:
         await self._wait()
-        wanted = {(user, one) for user in users for one in (ChannelName(""), channel)}
+        wanted = {*places, *((user, ChannelName("")) for user, _ in places)}
         return [record for place, record in self.preference_records.items() if place in wanted]
 
     async def put_device(self, device: DeviceRecord) -> None:
