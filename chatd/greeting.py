@@ -5,6 +5,7 @@ member channels follow it too, unless they are among what the cursor brought.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
@@ -15,11 +16,12 @@ from chatd.broker.logs import TooManyChannels
 from chatd.event import message_event
 from chatd.hooks.hooks import Hooks
 from chatd.hub import Hub
-from chatd.reading import Reading, within
+from chatd.reading import Reading
 from chatd.rights import Denied, Directory
 from chatd.session import Session, State
+from chatd.subscribing import resume, resumed
 from protocol.codes import CloseCode, ErrorCode
-from protocol.messages import Connect, Connected, Cursor, Refresh, Refreshed, Resumed, Unsubscribed
+from protocol.messages import Connect, Connected, Cursor, Refresh, Refreshed
 from protocol.names import ChannelName, UserId
 from storage import StoreError
 
@@ -72,19 +74,11 @@ class Greeting:
             return  # closed while an outside issuer's keys were fetched or a backend was asked, or just now
         early = session.begin_resume()
         self._hub.welcome(session, principal)
-        resumed: dict[ChannelName, Recovery] = {}
-        room = self._hub.settings.limits.recover_bytes
-        lost: list[Unsubscribed] = []
         try:
             if self.settle is not None:
                 await self.settle(principal.user)
-            for name, cursor in command.cursors.items():
-                try:
-                    recovery = within(await self._resume(session, principal, name, cursor), room)
-                    room -= sum(len(message.body) for message in recovery.messages)
-                    resumed[ChannelName(name)] = recovery
-                except Denied as error:
-                    lost.append(Unsubscribed(channel=ChannelName(name), code=error.code, reason=str(error)))
+            recover = partial(self._recover, session, principal)
+            found, lost = await resume(command.cursors, self._hub.settings.limits.recover_bytes, recover)
         except (StoreError, TooManyChannels) as error:
             session.end_resume([])
             self._turn_away(session, command, ErrorCode.UNAVAILABLE, str(error))
@@ -93,16 +87,16 @@ class Greeting:
         late = [
             message_event(message, encoding)
             for message in early
-            if message.channel not in resumed or message.seq > resumed[message.channel].seq
+            if message.channel not in found or message.seq > found[message.channel].seq
         ]
-        session.end_resume([self._connected(session, principal, command, resumed), *lost, *late])
+        session.end_resume([self._connected(session, principal, command, found), *lost, *late])
         _log.info(
             "session opened",
             session=session.id,
             user=principal.user,
             device=principal.device,
             address=session.link.address,
-            resumed=len(resumed),
+            resumed=len(found),
         )
 
     async def on_refresh(self, session: Session, principal: Principal, command: Refresh) -> None:
@@ -130,7 +124,7 @@ class Greeting:
         counters.auth_successes["token"] += 1
         return principal
 
-    async def _resume(self, session: Session, principal: Principal, name: str, cursor: Cursor) -> Recovery:
+    async def _recover(self, session: Session, principal: Principal, name: str, cursor: Cursor) -> Recovery:
         address = self._directory.find(name)
         if address.is_member_channel:
             return await self._reading.missed(principal, address, cursor)
@@ -144,9 +138,8 @@ class Greeting:
         session.close(_CLOSE_CODES.get(code, CloseCode.UNAUTHORIZED), reason)
 
     def _connected(
-        self, session: Session, principal: Principal, command: Connect, resumed: dict[ChannelName, Recovery]
+        self, session: Session, principal: Principal, command: Connect, found: dict[ChannelName, Recovery]
     ) -> Connected:
-        encoding = session.format.codec.encoding
         return Connected(
             id=command.id,
             user=principal.user,
@@ -155,15 +148,7 @@ class Greeting:
             time=int(self._clock() * 1000),
             ping_seconds=self._hub.settings.config.websocket.ping_seconds,
             expires=_milliseconds(principal.expires_at),
-            resumed={
-                name: Resumed(
-                    epoch=recovery.epoch,
-                    seq=recovery.seq,
-                    recovered=recovery.recovered,
-                    messages=[message_event(message, encoding) for message in recovery.messages],
-                )
-                for name, recovery in resumed.items()
-            },
+            resumed=resumed(found, session.format.codec.encoding),
         )
 
 

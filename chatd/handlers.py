@@ -14,11 +14,12 @@ from chatd.greeting import Greeting
 from chatd.groups import Groups
 from chatd.hub import Hub
 from chatd.presence import Tracker
-from chatd.reading import Reading, within
+from chatd.reading import Reading
 from chatd.reads import ReadMarks
 from chatd.rights import Action, Address, Denied, Directory, require_backend
 from chatd.router import Router
 from chatd.session import Session
+from chatd.subscribing import check_another, subscribed, within
 from protocol.codes import ErrorCode
 from protocol.messages import (
     AnyCommand,
@@ -44,7 +45,6 @@ from protocol.messages import (
     Sessions,
     Status,
     Subscribe,
-    Subscribed,
     SubscribeUser,
     Unsubscribe,
     UnsubscribeUser,
@@ -146,28 +146,15 @@ class Handlers:
     async def on_subscribe(self, session: Session, principal: Principal, command: Subscribe) -> None:
         """Let the session read a channel, from its cursor on."""
         address = self._directory.find(command.channel)
-        held = session.subscriptions or {}
-        if address.name in held:
-            raise Denied(ErrorCode.ALREADY_SUBSCRIBED, "this session is subscribed to it")
-        if len(held) >= self._hub.settings.limits.subscriptions:
-            raise Denied(ErrorCode.TOO_MANY_SUBSCRIPTIONS, f"a session may have {len(held)} subscriptions")
+        limits = self._hub.settings.limits
+        check_another(session, address.name, limits.subscriptions)
         if command.token:
             await self._check_leave(principal, address, command.token)
             found = await self._reading.join(session, address, command.since)
         else:
             found = await self._reading.subscribe(session, principal, address, command.since)
-        recovery = within(found, self._hub.settings.limits.recover_bytes)
-        encoding = session.format.codec.encoding
-        session.reply(
-            Subscribed(
-                id=command.id,
-                channel=address.name,
-                epoch=recovery.epoch,
-                seq=recovery.seq,
-                recovered=recovery.recovered,
-                messages=[message_event(message, encoding) for message in recovery.messages],
-            )
-        )
+        recovery = within(found, limits.recover_bytes)
+        session.reply(subscribed(command, address.name, recovery, session.format.codec.encoding))
 
     async def _check_leave(self, principal: Principal, address: Address, token: str) -> None:
         """Return if a backend's token lets the user read the channel."""

@@ -79,8 +79,6 @@ class Reading:
         self, principal: Principal, address: Address, *, before: int | None, after: int | None, limit: int
     ) -> tuple[list[StoredMessage], bool]:
         """Return a page in rising seq, and whether there is more in its direction."""
-        if before is not None and after is not None:
-            raise Denied(ErrorCode.BAD_REQUEST, "give `before` or `after`, not both")
         await self.check(principal, address)
         return await self.page(address, before=before, after=after, limit=limit)
 
@@ -88,6 +86,8 @@ class Reading:
         self, address: Address, *, before: int | None, after: int | None, limit: int
     ) -> tuple[list[StoredMessage], bool]:
         """Return a page of a channel whose reader was checked before, and whether there is more in its direction."""
+        if before is not None and after is not None:
+            raise Denied(ErrorCode.BAD_REQUEST, "give `before` or `after`, not both")
         if address.namespace.history == "none":
             raise Denied(ErrorCode.NO_HISTORY, "this channel keeps no history")
         limit = min(limit, self._hub.settings.limits.history_messages)
@@ -130,10 +130,3 @@ class Reading:
         if not all(map(is_user_id, users)):
             raise Denied(ErrorCode.UNKNOWN_USER, "that is no user id")
         return await self._tracker.states([UserId(user) for user in users])
-
-
-def within(recovery: Recovery, room_bytes: int) -> Recovery:
-    """Return the recovery if its messages fit, else one that says that something is missing."""
-    if sum(len(message.body) for message in recovery.messages) <= room_bytes:
-        return recovery
-    return Recovery(recovery.epoch, recovery.seq, False, [])

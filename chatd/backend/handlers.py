@@ -5,6 +5,7 @@ come here.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -23,9 +24,10 @@ from chatd.broker import Draft, Published, Recovery, Refused
 from chatd.broker.logs import TooManyChannels
 from chatd.event import message_event
 from chatd.hub import Hub
-from chatd.reading import Reading, within
+from chatd.reading import Reading
 from chatd.rights import Denied
 from chatd.session import Session, State
+from chatd.subscribing import check_another, resume, resumed, subscribed, within
 from protocol import messages
 from protocol.body import BodyError, accept
 from protocol.codes import CloseCode, ErrorCode
@@ -90,37 +92,23 @@ class ServerSessions:
         session.bucket = self._usage.session_bucket(caller)
         session.begin_resume()
         self._hub.welcome_backend(session, caller)
-        resumed, lost = await self._resume(session, caller, command)
-        session.end_resume([self._connected(session, caller, command, resumed), *lost])
+        recover = partial(self._recover, session, caller)
+        found, lost = await resume(command.cursors, limits.recover_bytes, recover)
+        session.end_resume([self._connected(session, caller, command, found), *lost])
         _log.info("server session opened", session=session.id, key=caller.key_id, address=session.link.address)
 
-    async def _resume(
-        self, session: Session, caller: Caller, command: messages.Connect
-    ) -> tuple[dict[ChannelName, Recovery], list[messages.Unsubscribed]]:
-        """Subscribe again to the channels of the cursors, each from where the backend stood."""
-        room = self._hub.settings.limits.recover_bytes
-        resumed: dict[ChannelName, Recovery] = {}
-        lost: list[messages.Unsubscribed] = []
-        for name, cursor in command.cursors.items():
-            try:
-                if len(resumed) >= self._hub.settings.limits.subscriptions:
-                    raise Denied(ErrorCode.TOO_MANY_SUBSCRIPTIONS, "a session may not have more subscriptions")
-                address = self._seeing.readable(caller, name)
-                recovery = within(await self._reading.join(session, address, cursor), room)
-            except Denied as error:
-                lost.append(messages.Unsubscribed(channel=ChannelName(name), code=error.code, reason=str(error)))
-            except (StoreError, TooManyChannels) as error:
-                code = ErrorCode.UNAVAILABLE
-                lost.append(messages.Unsubscribed(channel=ChannelName(name), code=code, reason=str(error)))
-            else:
-                room -= sum(len(message.body) for message in recovery.messages)
-                resumed[address.name] = recovery
-        return resumed, lost
+    async def _recover(self, session: Session, caller: Caller, name: str, cursor: messages.Cursor) -> Recovery:
+        """Subscribe again to the channel of a cursor. A store that fails costs the backend this channel only."""
+        if len(session.subscriptions or ()) >= self._hub.settings.limits.subscriptions:
+            raise Denied(ErrorCode.TOO_MANY_SUBSCRIPTIONS, "a session may not have more subscriptions")
+        try:
+            return await self._reading.join(session, self._seeing.readable(caller, name), cursor)
+        except (StoreError, TooManyChannels) as error:
+            raise Denied(ErrorCode.UNAVAILABLE, str(error)) from error
 
     def _connected(
-        self, session: Session, caller: Caller, command: messages.Connect, resumed: dict[ChannelName, Recovery]
+        self, session: Session, caller: Caller, command: messages.Connect, found: dict[ChannelName, Recovery]
     ) -> messages.Connected:
-        encoding = session.format.codec.encoding
         return messages.Connected(
             id=command.id,
             user=caller.sender,
@@ -129,15 +117,7 @@ class ServerSessions:
             time=int(self._clock() * 1000),
             ping_seconds=self._hub.settings.config.websocket.ping_seconds,
             expires=None if session.expires_at is None else session.expires_at * 1000,
-            resumed={
-                name: messages.Resumed(
-                    epoch=recovery.epoch,
-                    seq=recovery.seq,
-                    recovered=recovery.recovered,
-                    messages=[message_event(message, encoding) for message in recovery.messages],
-                )
-                for name, recovery in resumed.items()
-            },
+            resumed=resumed(found, session.format.codec.encoding),
         )
 
     def _end(self, key_id: str) -> None:
@@ -244,26 +224,12 @@ class ServerSessions:
 
     async def _on_subscribe(self, session: Session, caller: Caller, command: messages.Subscribe) -> messages.Subscribed:
         address = self._seeing.readable(caller, command.channel)
-        held = session.subscriptions or {}
         limits = self._hub.settings.limits
-        if address.name in held:
-            raise Denied(ErrorCode.ALREADY_SUBSCRIBED, "this session is subscribed to it")
-        if len(held) >= limits.subscriptions:
-            raise Denied(ErrorCode.TOO_MANY_SUBSCRIPTIONS, f"a session may have {len(held)} subscriptions")
+        check_another(session, address.name, limits.subscriptions)
         recovery = within(await self._reading.join(session, address, command.since), limits.recover_bytes)
-        encoding = session.format.codec.encoding
-        return messages.Subscribed(
-            id=command.id,
-            channel=address.name,
-            epoch=recovery.epoch,
-            seq=recovery.seq,
-            recovered=recovery.recovered,
-            messages=[message_event(message, encoding) for message in recovery.messages],
-        )
+        return subscribed(command, address.name, recovery, session.format.codec.encoding)
 
     async def _on_history(self, session: Session, caller: Caller, command: messages.History) -> messages.HistoryPage:
-        if command.before is not None and command.after is not None:
-            raise Denied(ErrorCode.BAD_REQUEST, "give `before` or `after`, not both")
         found, more = await self._seeing.history(
             caller, command.channel, before=command.before, after=command.after, limit=command.limit
         )

@@ -121,8 +121,6 @@ def channel_routes(services: Services) -> Blueprint:
         """Read a page of a channel."""
         principal = await speaker(services)
         page = read_query(Page)
-        if page.before is not None and page.after is not None:
-            raise ApiError(ErrorCode.BAD_REQUEST, "give `before` or `after`, not both")
         found = allowed(
             await realtime.history(principal, channel, before=page.before, after=page.after, limit=page.limit)
         )

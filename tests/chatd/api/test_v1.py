@@ -155,7 +155,7 @@ async def test_history_is_paged_both_ways(ask: Ask) -> None:
     assert await seqs("limit=2") == ([4, 5], True)
     assert await seqs("before=4&limit=3") == ([1, 2, 3], False)
     assert await seqs("after=1&limit=2") == ([2, 3], True)
-    for query in ("before=1&after=2", "limit=0", "limit=1001", "limit=x", "before=-1", "after=1.5"):
+    for query in ("limit=0", "limit=1001", "limit=x", "before=-1", "after=1.5"):
         assert (await ask("GET", f"/v1/channels/room:a/messages?{query}"))[0] == 400
 
 

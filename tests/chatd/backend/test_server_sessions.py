@@ -90,6 +90,8 @@ async def test_a_backend_reads_channels_and_resumes_them(rig: Rig) -> None:
     await writer.ask(type="send", channel="event:a", key="k", data={})
     assert (await backend.hear())["key"] == "k"
     assert (await backend.ask(type="history", channel="event:a"))["messages"][0]["key"] == "k"
+    both = await backend.ask(type="history", channel="event:a", after=1, before=5)
+    assert both["code"] == ErrorCode.BAD_REQUEST
     cursors = {"event:a": [place["epoch"], place["seq"]], "presence:x": ["e", 0], "nosuch:a": ["e", 0]}
     later = rig.connect()
     connected = await later.ask(type="connect", token=text, cursors=cursors)
