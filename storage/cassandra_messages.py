@@ -10,8 +10,9 @@ from protocol.names import ChannelName, Seq, UserId
 from storage import StoreError
 from storage import cassandra_rows as rows_of
 from storage.cassandra_buckets import LAST_BUCKET, PAGE_BUCKETS, Bucket, Buckets, namespace_of
-from storage.cassandra_rows import COLUMNS, EXPIRING, KEPT, for_both, message_of, sender_key, time_left
+from storage.cassandra_rows import EXPIRING, KEPT, for_both, sender_key, time_left
 from storage.cassandra_session import Session
+from storage.message_rows import COLUMNS, message_of
 from storage.records import Place, StoredMessage
 
 PAGE_ROWS = 1000  # read from one partition at once

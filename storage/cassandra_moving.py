@@ -19,8 +19,9 @@ from storage.cassandra_batches import at_once, split
 from storage.cassandra_cluster import READ, refusal
 from storage.cassandra_members import Members, members_of
 from storage.cassandra_records import RecordTable
-from storage.cassandra_rows import COLUMNS, EXPIRING, KEPT, for_both, message_of
+from storage.cassandra_rows import EXPIRING, KEPT, for_both
 from storage.cassandra_session import Row, Session
+from storage.message_rows import COLUMNS, message_of
 from storage.moving import Page, Source, Table
 from storage.records import LastSeen, MemberRecord, StoredMessage
 

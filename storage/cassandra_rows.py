@@ -10,7 +10,7 @@ from struct import Struct
 from typing import Any
 from zlib import crc32
 
-from protocol.body import Body, Encoding
+from protocol.body import Encoding
 from protocol.names import ChannelName
 from storage.records import StoredMessage
 
@@ -21,8 +21,6 @@ def for_both(query: str) -> dict[str, str]:
     """Make a query of each of the two tables."""
     return {table: query.format(table=table) for table in (KEPT, EXPIRING)}
 
-
-COLUMNS = "channel, epoch, seq, sender, key, at, kind, encoding, body, revised_at"
 
 _INSERT = """
 INSERT INTO {table} (channel, bucket, seq, epoch, sender, key, at, kind, encoding, body)
@@ -150,19 +148,3 @@ def time_left(retention_seconds: int, at: int) -> int:
 def sender_key(sender: str, key: str) -> str:
     """Join a sender and a key to one text; neither has a space."""
     return f"{sender} {key}"
-
-
-def message_of(row: tuple[Any, ...]) -> StoredMessage:
-    """Make a message of a row of COLUMNS."""
-    channel, epoch, seq, sender, key, at, kind, encoding, body, revised_at = row
-    return StoredMessage(
-        channel=channel,
-        epoch=epoch,
-        seq=seq,
-        sender=sender,
-        key=key,
-        at=at,
-        body=Body(Encoding(encoding), body),
-        kind=kind,
-        revised_at=revised_at,
-    )

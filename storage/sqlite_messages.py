@@ -3,17 +3,17 @@
 import sqlite3
 from collections.abc import Sequence
 
-from protocol.body import Body, Encoding
-from protocol.names import ChannelName, Epoch, Seq, UserId
+from protocol.names import ChannelName, Seq, UserId
 from storage import StoreError
+from storage.message_rows import COLUMNS, message_of
 from storage.records import Place, StoredMessage
 from storage.sqlite_insert import RowInsert
 
-COLUMNS = ("channel", "seq", "epoch", "sender", "key", "at", "kind", "encoding", "body", "revised_at")
+_INSERTED = ("channel", "seq", "epoch", "sender", "key", "at", "kind", "encoding", "body", "revised_at")
 
-_INSERT = RowInsert("messages", COLUMNS, "(channel, seq) DO NOTHING")
+_INSERT = RowInsert("messages", _INSERTED, "(channel, seq) DO NOTHING")
 
-_SELECT = "SELECT channel, epoch, seq, sender, key, at, kind, encoding, body, revised_at FROM messages WHERE"
+_SELECT = f"SELECT {COLUMNS} FROM messages WHERE"
 _AFTER = f"{_SELECT} channel = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT ?"
 _BEFORE = f"{_SELECT} channel = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?"
 _FIND = f"{_SELECT} sender = ? AND key = ? AND at > ? ORDER BY at DESC, seq DESC LIMIT 1"
@@ -25,8 +25,6 @@ UPDATE messages SET body = ?, encoding = ?, kind = ?, revised_at = ?
 WHERE channel = ? AND seq = ? AND epoch = ? AND coalesce(revised_at, 0) <= ?
 """
 _END = 2**63 - 1
-
-_Row = tuple[ChannelName, Epoch, Seq, UserId, str, int, str, int, bytes, int | None]
 
 
 class PlaceTaken(StoreError):
@@ -106,19 +104,4 @@ def find(connection: sqlite3.Connection, sender: UserId, key: str, since: int) -
 
 
 def _read(connection: sqlite3.Connection, statement: str, values: tuple[str | int, ...]) -> list[StoredMessage]:
-    return [_message(row) for row in connection.execute(statement, values).fetchall()]
-
-
-def _message(row: _Row) -> StoredMessage:
-    channel, epoch, seq, sender, key, at, kind, encoding, body, revised_at = row
-    return StoredMessage(
-        channel=channel,
-        epoch=epoch,
-        seq=seq,
-        sender=sender,
-        key=key,
-        at=at,
-        kind=kind,
-        body=Body(Encoding(encoding), body),
-        revised_at=revised_at,
-    )
+    return [message_of(row) for row in connection.execute(statement, values).fetchall()]
