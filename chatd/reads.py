@@ -9,6 +9,7 @@ import trio
 from chatd.accounts.principal import Principal
 from chatd.config import Reads
 from chatd.groups import Groups
+from chatd.intervals import work_every
 from chatd.rights import Address, Denied
 from protocol.codes import ErrorCode
 from protocol.messages import Event, HasRead
@@ -96,17 +97,8 @@ class ReadMarks:
             await self._save_loop()
 
     async def _save_loop(self) -> None:
-        failing = False
         try:
-            while True:
-                await trio.sleep(self._config.save_seconds)
-                try:
-                    await self._save()
-                    failing = False
-                except StoreError as error:
-                    if not failing:
-                        _log.warning("read marks are not saved", error=str(error))
-                    failing = True
+            await work_every(self._config.save_seconds, self._save, _log, "read marks are not saved")
         finally:
             with trio.move_on_after(_LAST_SAVE_SECONDS, shield=True):
                 try:

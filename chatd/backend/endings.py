@@ -9,16 +9,15 @@ from typing import Protocol
 
 import msgspec
 import structlog
-import trio
 
+from chatd.backend.due import do_what_is_due
 from chatd.broker import Draft
 from chatd.config import Backend
+from chatd.intervals import work_every
 from protocol.names import ChannelName, UserId
-from storage import StoreError
 from storage.jobs import Job, JobQueue, NewJob
 
 QUEUE = "endings"
-_LEASE_MS = 30_000
 _AGAIN_MS = 1_000
 
 _log = structlog.get_logger("backend")
@@ -61,27 +60,16 @@ class Endings:
 
     async def run(self) -> None:
         """End what is due, until cancelled. A store that fails is asked again at the next tick."""
-        is_failing = False
-        while True:
-            await trio.sleep(self._config.tick_seconds)
-            try:
-                await self.work()
-                is_failing = False
-            except StoreError as error:
-                if not is_failing:
-                    _log.warning("messages whose time is over cannot be ended", error=str(error))
-                is_failing = True
+        await work_every(self._config.tick_seconds, self.work, _log, "messages whose time is over cannot be ended")
 
     async def work(self) -> None:
         """End everything that is due now."""
-        limit = self._config.jobs_at_once
-        while True:
-            jobs = await self._jobs.claim(QUEUE, now=self._now(), lease_ms=_LEASE_MS, limit=limit)
-            ended = [job for job in jobs if await self._end(job)]
-            if ended:
-                await self._jobs.finish(ended)
-            if len(jobs) < limit:
-                return
+        await do_what_is_due(self._jobs, QUEUE, self._end_all, now=self._now, at_once=self._config.jobs_at_once)
+
+    async def _end_all(self, jobs: Sequence[Job]) -> None:
+        ended = [job for job in jobs if await self._end(job)]
+        if ended:
+            await self._jobs.finish(ended)
 
     async def _end(self, job: Job) -> bool:
         channel, sender, key = msgspec.msgpack.decode(job.body, type=tuple[ChannelName, UserId, str])

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import structlog
-import trio
 
 from chatd.accounts.tokens import Tokens
+from chatd.intervals import work_every
 from protocol.names import DeviceId
-from storage import Store, StoreError
+from storage import Store
 
 _log = structlog.get_logger("backend")
 
@@ -31,22 +31,17 @@ class Revocations:
         self._close = close
         self._seconds = seconds
         self._clock = clock  # Unix seconds
+        self._since = 0  # Unix ms; what was revoked before is known
 
     async def run(self) -> None:
         """Look until cancelled."""
-        since = self._now()
-        is_failing = False
-        while True:
-            await trio.sleep(self._seconds)
-            began = self._now()
-            try:
-                await self.look(since - _OVERLAP_MS)
-            except StoreError as error:
-                if not is_failing:
-                    _log.warning("revoked devices cannot be read", error=str(error))
-                is_failing = True
-            else:
-                since, is_failing = began, False
+        self._since = self._now()
+        await work_every(self._seconds, self._look_again, _log, "revoked devices cannot be read")
+
+    async def _look_again(self) -> None:
+        began = self._now()
+        await self.look(self._since - _OVERLAP_MS)
+        self._since = began
 
     async def look(self, since: int) -> None:
         """Refuse what was revoked since (Unix milliseconds) and is not refused yet."""

@@ -9,23 +9,22 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
-import trio
 
 from chatd.backend.actions import BackendAction
 from chatd.backend.caller import Caller
+from chatd.backend.due import do_what_is_due
 from chatd.backend.publishing import NewEvent, Publishing
 from chatd.backend.usage import Usage
 from chatd.broker import Published, Refused
 from chatd.config import Backend
+from chatd.intervals import work_every
 from chatd.rights import Denied, Directory
 from protocol.body import Body, Encoding
 from protocol.codes import ErrorCode, may_retry
 from protocol.names import ChannelName, UserId
-from storage import StoreError
 from storage.jobs import Job, JobQueue, NewJob
 
 QUEUE = "scheduled"
-_LEASE_MS = 30_000
 _MOST_PAUSE_MS = 60_000
 _DAY_MS = 86_400_000
 
@@ -137,26 +136,11 @@ class Schedule:
 
     async def run(self) -> None:
         """Publish what is due, until cancelled. A store that fails is asked again at the next tick."""
-        is_failing = False
-        while True:
-            await trio.sleep(self._config.tick_seconds)
-            try:
-                await self.work()
-                is_failing = False
-            except StoreError as error:
-                if not is_failing:
-                    _log.warning("scheduled events cannot be published", error=str(error))
-                is_failing = True
+        await work_every(self._config.tick_seconds, self.work, _log, "scheduled events cannot be published")
 
     async def work(self) -> None:
         """Publish everything that is due now."""
-        limit = self._config.jobs_at_once
-        while True:
-            jobs = await self._jobs.claim(QUEUE, now=self._now(), lease_ms=_LEASE_MS, limit=limit)
-            if jobs:
-                await self._publish(jobs)
-            if len(jobs) < limit:
-                return
+        await do_what_is_due(self._jobs, QUEUE, self._publish, now=self._now, at_once=self._config.jobs_at_once)
 
     async def _publish(self, jobs: Sequence[Job]) -> None:
         done: list[Job] = []

@@ -1,12 +1,12 @@
 """Saves the newest messages of `recent` channels, soon after they were acknowledged, without anybody waiting for it."""
 
 import structlog
-import trio
 
 from chatd.broker.log import Log
 from chatd.config import Broker
+from chatd.intervals import work_every
 from protocol.names import Seq
-from storage import Store, StoreError, append
+from storage import Store, append
 from storage.records import StoredMessage
 
 _log = structlog.get_logger("broker")
@@ -31,16 +31,7 @@ class Saver:
 
     async def run(self) -> None:
         """Save what there is, in intervals, until cancelled."""
-        failing = False
-        while True:
-            await trio.sleep(self._interval)
-            try:
-                await self._save(self._rows)
-                failing = False
-            except StoreError as error:
-                if not failing:
-                    _log.warning("recent channels are not saved", error=str(error))
-                failing = True
+        await work_every(self._interval, self._save, _log, "recent channels are not saved")
 
     async def save_all(self) -> None:
         """Save everything.
@@ -49,14 +40,14 @@ class Saver:
             StoreError: Not everything could be saved.
         """
         while self._unsaved:
-            await self._save(self._rows)
+            await self._save()
 
-    async def _save(self, rows: int) -> None:
-        """Save up to so many messages, of the channels that wait the longest."""
+    async def _save(self) -> None:
+        """Save a bounded number of messages, of the channels that wait the longest."""
         messages: list[StoredMessage] = []
         reached: dict[Log, Seq] = {}
         for log in list(self._unsaved):
-            room = rows - len(messages)
+            room = self._rows - len(messages)
             if room <= 0:
                 break
             new = [message for message in log.recent if message.seq > log.saved][:room]
