@@ -66,18 +66,20 @@ class Apns:
         if len(body) > (_VOIP_PAYLOAD_BYTES if notification.kind == "voip" else _PAYLOAD_BYTES):
             return Rejected("PayloadTooLarge")
         base = self._sandbox_url if token.details.get("environment") == "sandbox" else self._url
-        url = f"{base}/3/device/{token.token}"
+        headers = self._headers(notification)
         for _ in range(2):
             authorization = self._token.header()
             try:
                 answer = await self._http.post(
-                    url, [*self._headers(notification), (b"authorization", authorization)], body
+                    base, [*headers, (b"authorization", authorization)], body, path=f"/3/device/{token.token}"
                 )
             except HttpFailure as error:
                 return Unavailable(str(error))
+            if answer.status == 200:
+                return Delivered()
             if answer.json().get("reason") != "ExpiredProviderToken" or not self._token.refused(authorization):
                 break
-        return _outcome(answer)
+        return _refusal(answer)
 
     def _headers(self, notification: Notification) -> Headers:
         kind = notification.kind
@@ -123,9 +125,7 @@ def _payload(notification: Notification, now: int) -> bytes:
     return _encode({"aps": aps, **notification.data})
 
 
-def _outcome(answer: Answer) -> Outcome:
-    if answer.status == 200:
-        return Delivered()
+def _refusal(answer: Answer) -> Outcome:
     said = answer.json()
     reason = str(said.get("reason", "")) or str(answer.status)
     if reason in _GONE or answer.status == 410:

@@ -12,6 +12,7 @@ brings is handled before anybody is woken.
 import json
 import math
 import ssl
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ import h2.settings
 import trio
 
 from chatd.push.goaway import GoAway, GoAwayFilter
+from chatd.push.header_block import HeaderEncoder
 
 _READ_BYTES = 65_536
 
@@ -127,10 +129,11 @@ class H2Connection:
         self._stream = stream
         self._bounds = bounds
         self._h2 = h2.connection.H2Connection(_CONFIG)
+        self._h2.encoder = HeaderEncoder()  # type: ignore[assignment]
         self._h2.initiate_connection()  # a request may be begun before `run` is
         self._goodbyes = GoAwayFilter()
         self._exchanges: dict[int, _Exchange] = {}
-        self._room = trio.lowlevel.ParkingLot()
+        self._waiting: OrderedDict[trio.Event, int] = OrderedDict()  # for room, with the sizes of their bodies
         self._to_write = trio.Event()
         self._to_write.set()
         self._settled = False
@@ -153,7 +156,7 @@ class H2Connection:
             for exchange in self._exchanges.values():
                 exchange.fail(reason)
             self._exchanges.clear()
-            self._room.unpark_all()
+            self._let_in()
             await trio.aclose_forcefully(self._stream)
 
     async def post(self, head: Headers, body: bytes) -> Answer:
@@ -184,7 +187,7 @@ class H2Connection:
         """Wait for room, then put the request into the connection's buffer."""
         machine = self._h2
         while self.is_open and not self._has_room(len(body)):
-            await self._room.park()
+            await self._wait_for_room(len(body))
         if not self.is_open:
             raise ConnectionFailed("the connection was closed")
         exchange = _Exchange()
@@ -200,13 +203,39 @@ class H2Connection:
         return stream_id, exchange
 
     def _has_room(self, size: int) -> bool:
-        """Tell whether the other side takes another request of this size now.
+        """Tell whether the other side takes another request of this size now."""
+        streams, window = self._free()
+        return streams > 0 and window >= size
+
+    def _free(self) -> tuple[int, int]:
+        """Return how many requests, and bytes of bodies, the other side takes now.
 
         Apple's takes one request at a time until it has seen a good token, and says so by its SETTINGS.
         """
         most = self._h2.remote_settings.max_concurrent_streams if self._settled else _FIRST_STREAMS
         window = min(self._h2.outbound_flow_control_window, self._h2.remote_settings.initial_window_size)
-        return len(self._exchanges) < min(most, self._bounds.streams) and window >= size
+        return min(most, self._bounds.streams) - len(self._exchanges), window
+
+    async def _wait_for_room(self, size: int) -> None:
+        freed = trio.Event()
+        self._waiting[freed] = size
+        try:
+            await freed.wait()
+        except trio.Cancelled:
+            if self._waiting.pop(freed, None) is None:  # the room that was made for it is another one's
+                self._let_in()
+            raise
+
+    def _let_in(self) -> None:
+        """Wake as many of those who wait as there is room for, in their order; all of them when this is over."""
+        streams, window = self._free()
+        while self._waiting:
+            freed, size = next(iter(self._waiting.items()))
+            if self.is_open and (streams <= 0 or window < size):
+                return
+            streams, window = streams - 1, window - size
+            del self._waiting[freed]
+            freed.set()
 
     def _give_up(self, stream_id: int, sent_at: float) -> None:
         """Forget a request whose time is over; without a byte from the other side since, the connection is dead."""
@@ -216,7 +245,7 @@ class H2Connection:
             self._to_write.set()
         if self._heard_at < sent_at:
             self.is_open = False
-        self._room.unpark_all()
+        self._let_in()
 
     async def _write_loop(self) -> None:
         while True:
@@ -239,7 +268,7 @@ class H2Connection:
             for goodbye in goodbyes:
                 self._leave(goodbye)
             self._to_write.set()
-            self._room.unpark_all()
+            self._let_in()
             if not self.is_open and not self._exchanges:
                 return "the other side is closing"
 
@@ -278,36 +307,31 @@ class H2Connection:
 
 
 class H2Client:
-    """Requests to one host over a few connections. `run` has to run while it is used."""
+    """Requests to one host over a few connections, whose tasks are in the given nursery until `close`."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext, bounds: H2Bounds) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext, bounds: H2Bounds, nursery: trio.Nursery) -> None:
         self._host = host
         self._port = port
         self._tls = tls
         self._bounds = bounds
         authority = host if port == 443 else f"{host}:{port}"
         self._head: Headers = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", authority.encode())]
-        self._connections: list[H2Connection] = []
+        self._connections: dict[H2Connection, trio.CancelScope] = {}
         self._opening = trio.Lock()
         self._failures = 0
-        self._nursery: trio.Nursery | None = None
+        self._nursery = nursery
+        self.load = 0
+        """How many requests wait for a connection or for their answers."""
 
     @property
     def connections(self) -> int:
         """How many connections are open."""
         return len(self._connections)
 
-    @property
-    def load(self) -> int:
-        """How many requests wait for their answers."""
-        return sum(connection.load for connection in self._connections)
-
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Own the connections until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            task_status.started()
-            await trio.sleep_forever()
+    def close(self) -> None:
+        """Close the connections; requests that wait for an answer fail."""
+        for scope in self._connections.values():
+            scope.cancel()
 
     async def post(self, path: str, headers: Headers, body: bytes) -> Answer:
         """Send a request and return its answer.
@@ -317,12 +341,15 @@ class H2Client:
             NotHttp2: The host speaks HTTP/1.1 only.
         """
         head = [*self._head, (b":path", path.encode()), *headers, (b"content-length", b"%d" % len(body))]
+        self.load += 1
         try:
             with trio.fail_after(self._bounds.request_seconds):
                 connection = await self._connection()
                 return await connection.post(head, body)
         except trio.TooSlowError as error:
             raise ConnectionFailed("no answer in time") from error
+        finally:
+            self.load -= 1
 
     async def _connection(self) -> H2Connection:
         """Return the connection with the fewest requests; open one where there is none or all are busy."""
@@ -347,7 +374,6 @@ class H2Client:
         return min(usable, key=lambda connection: connection.load, default=None)
 
     async def _open(self) -> H2Connection:
-        assert self._nursery is not None, "`run` has to run"
         try:
             with trio.fail_after(self._bounds.connect_seconds):
                 stream = await self._handshake()
@@ -356,7 +382,7 @@ class H2Client:
             reason = error.__cause__ or error  # trio tells what is wrong with a certificate as the cause only
             raise ConnectionFailed(f"cannot connect to {self._host}: {reason!r}") from error
         connection = H2Connection(stream, self._bounds)
-        self._connections.append(connection)
+        self._connections[connection] = trio.CancelScope()
         self._nursery.start_soon(self._serve, connection)
         return connection
 
@@ -374,9 +400,10 @@ class H2Client:
 
     async def _serve(self, connection: H2Connection) -> None:
         try:
-            await connection.run()
+            with self._connections[connection]:
+                await connection.run()
         finally:
-            self._connections.remove(connection)
+            del self._connections[connection]
 
 
 def tls_context() -> ssl.SSLContext:

@@ -20,7 +20,7 @@ class Http:
         self._tls = tls
         self._bounds = bounds
         self._hosts = hosts
-        self._clients: OrderedDict[str, tuple[H2Client, trio.CancelScope]] = OrderedDict()
+        self._clients: OrderedDict[str, H2Client] = OrderedDict()
         self._plain_hosts: OrderedDict[str, None] = OrderedDict()
         self._nursery: trio.Nursery | None = None
         self._plain: Client | None = None
@@ -28,7 +28,7 @@ class Http:
     @property
     def connections(self) -> int:
         """How many HTTP/2 connections are open."""
-        return sum(client.connections for client, _ in self._clients.values())
+        return sum(client.connections for client in self._clients.values())
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the connections until cancelled."""
@@ -42,40 +42,33 @@ class Http:
         finally:
             await self._plain.aclose()
 
-    async def post(self, url: str, headers: Headers, body: bytes) -> Answer:
-        """Send a request and return its answer. Redirects are not followed.
+    async def post(self, url: str, headers: Headers, body: bytes, *, path: str = "") -> Answer:
+        """Send a request and return its answer. Redirects are not followed. `path` goes behind the URL.
 
         Raises:
             ConnectionFailed: It got none in time.
         """
         parts = urlsplit(url)
         if parts.scheme != "https" or parts.netloc in self._plain_hosts:
-            return await self._post_plainly(url, headers, body)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            return await self._post_plainly(url + path, headers, body)
+        target = (parts.path + path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
-            client = await self._client(parts)
-            return await client.post(target, headers, body)
+            return await self._client(parts).post(target, headers, body)
         except NotHttp2:
             self._plain_hosts[parts.netloc] = None
             if len(self._plain_hosts) > self._hosts:
                 self._plain_hosts.popitem(last=False)
-            return await self._post_plainly(url, headers, body)
+            return await self._post_plainly(url + path, headers, body)
 
-    async def _client(self, parts: SplitResult) -> H2Client:
-        known = self._clients.get(parts.netloc)
-        if known is not None:
+    def _client(self, parts: SplitResult) -> H2Client:
+        client = self._clients.get(parts.netloc)
+        if client is not None:
             self._clients.move_to_end(parts.netloc)
-            return known[0]
+            return client
         assert self._nursery is not None, "`run` has to run"
         self._make_room()
-        client, scope = H2Client(parts.hostname or "", parts.port or 443, self._tls, self._bounds), trio.CancelScope()
-        self._clients[parts.netloc] = client, scope
-
-        async def run(task_status: trio.TaskStatus[None]) -> None:
-            with scope:
-                await client.run(task_status)
-
-        await self._nursery.start(run)
+        client = H2Client(parts.hostname or "", parts.port or 443, self._tls, self._bounds, self._nursery)
+        self._clients[parts.netloc] = client
         return client
 
     def _make_room(self) -> None:
@@ -86,9 +79,9 @@ class Http:
         """
         if len(self._clients) < self._hosts:
             return
-        for host, (client, scope) in self._clients.items():
+        for host, client in self._clients.items():
             if not client.load:
-                scope.cancel()
+                client.close()
                 del self._clients[host]
                 return
         raise ConnectionFailed("requests to too many hosts at once")

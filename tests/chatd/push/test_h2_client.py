@@ -17,12 +17,8 @@ async def echo(request: Request) -> Reply:
     return Reply(200, request.body, {"x-path": request.path})
 
 
-async def open_client(
-    server: Http2Server, tls: ssl.SSLContext, nursery: trio.Nursery, bounds: H2Bounds = BOUNDS
-) -> H2Client:
-    client = H2Client("localhost", server.port, tls, bounds)
-    await nursery.start(client.run)
-    return client
+def open_client(server: Http2Server, tls: ssl.SSLContext, nursery: trio.Nursery, bounds: H2Bounds = BOUNDS) -> H2Client:
+    return H2Client("localhost", server.port, tls, bounds, nursery)
 
 
 class Gate:
@@ -49,7 +45,7 @@ class Gate:
 
 async def test_a_request_arrives_as_it_was_sent(serve: Serve, tls: ssl.SSLContext, nursery: trio.Nursery) -> None:
     server = await serve(echo)
-    client = await open_client(server, tls, nursery)
+    client = open_client(server, tls, nursery)
     answer = await client.post("/a?b=c", [(b"x-one", b"1")], b"hello")
     assert answer == Answer(200, {":status": "200", "x-path": "/a?b=c"}, b"hello")
     [request] = server.requests
@@ -59,7 +55,7 @@ async def test_a_request_arrives_as_it_was_sent(serve: Serve, tls: ssl.SSLContex
 async def test_many_requests_share_few_connections(serve: Serve, tls: ssl.SSLContext, nursery: trio.Nursery) -> None:
     gate = Gate()
     server = await serve(gate.answer)
-    client = await open_client(server, tls, nursery)
+    client = open_client(server, tls, nursery)
     answers: dict[int, Answer] = {}
 
     async def ask(number: int) -> None:
@@ -79,7 +75,7 @@ async def test_no_more_requests_are_under_way_than_the_other_side_allows(
 ) -> None:
     gate = Gate()
     server = await serve(gate.answer, streams=1)
-    client = await open_client(server, tls, nursery, H2Bounds(connections=1))
+    client = open_client(server, tls, nursery, H2Bounds(connections=1))
     async with trio.open_nursery() as asking:
         asking.start_soon(client.post, "/", [], b"")
         await gate.until(1)  # the client knows the settings when it has been read from
@@ -103,7 +99,7 @@ async def test_more_bodies_than_the_window_holds_wait_for_room(
         return Reply(200)
 
     server = await serve(take)
-    client = await open_client(server, tls, nursery, H2Bounds(connections=1))
+    client = open_client(server, tls, nursery, H2Bounds(connections=1))
     body = b"x" * BODY_BYTES
     async with trio.open_nursery() as asking:
         for _ in range(20):
@@ -118,7 +114,7 @@ async def test_a_connection_that_says_goodbye_is_replaced_and_its_requests_are_a
 ) -> None:
     gate = Gate()
     server = await serve(gate.answer)
-    client = await open_client(server, tls, nursery)
+    client = open_client(server, tls, nursery)
     answers: list[Answer] = []
 
     async def ask() -> None:
@@ -141,7 +137,7 @@ async def test_a_broken_connection_fails_its_requests_and_the_next_one_opens_ano
 ) -> None:
     gate = Gate()
     server = await serve(gate.answer)
-    client = await open_client(server, tls, nursery)
+    client = open_client(server, tls, nursery)
     async with trio.open_nursery() as breaking:
 
         async def break_it() -> None:
@@ -161,7 +157,7 @@ async def test_no_answer_in_time_is_a_failure_and_a_silent_connection_is_not_use
 ) -> None:
     gate = Gate()
     server = await serve(gate.answer)
-    client = await open_client(server, tls, nursery, H2Bounds(request_seconds=0.2))
+    client = open_client(server, tls, nursery, H2Bounds(request_seconds=0.2))
     with pytest.raises(ConnectionFailed, match="in time"):
         await client.post("/", [], b"")
     gate.opened.set()
@@ -169,15 +165,14 @@ async def test_no_answer_in_time_is_a_failure_and_a_silent_connection_is_not_use
 
 
 async def test_a_port_that_nobody_listens_on_is_a_failure(tls: ssl.SSLContext, nursery: trio.Nursery) -> None:
-    client = H2Client("localhost", 1, tls, BOUNDS)
-    await nursery.start(client.run)
+    client = H2Client("localhost", 1, tls, BOUNDS, nursery)
     with pytest.raises(ConnectionFailed, match="cannot connect"):
         await client.post("/", [], b"")
 
 
 async def test_a_certificate_of_somebody_else_is_refused(serve: Serve, nursery: trio.Nursery) -> None:
     server = await serve(echo)
-    client = await open_client(server, ssl.create_default_context(), nursery)
+    client = open_client(server, ssl.create_default_context(), nursery)
     with pytest.raises(ConnectionFailed, match="CERTIFICATE_VERIFY_FAILED"):
         await client.post("/", [], b"")
 
@@ -195,7 +190,6 @@ async def test_a_host_without_http2_is_told_apart(
     listeners = await trio.open_ssl_over_tcp_listeners(0, server_tls, host="127.0.0.1")
     nursery.start_soon(trio.serve_listeners, accept, listeners)
     port = listeners[0].transport_listener.socket.getsockname()[1]  # type: ignore[attr-defined]
-    client = H2Client("localhost", port, tls, BOUNDS)
-    await nursery.start(client.run)
+    client = H2Client("localhost", port, tls, BOUNDS, nursery)
     with pytest.raises(NotHttp2):
         await client.post("/", [], b"")
