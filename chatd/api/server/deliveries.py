@@ -1,6 +1,8 @@
 """`/v1/server/webhooks` and `/v1/server/push`: what waits, what was given up, and trying it again."""
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -25,6 +27,8 @@ from chatd.webhooks.operations import DeadLetter, EndpointState, TestResult
 from protocol.codes import ErrorCode
 
 _LETTERS = 1000
+
+_Letter = TypeVar("_Letter", DeadLetter, DeadPush)
 
 
 class Endpoints(msgspec.Struct, frozen=True):
@@ -85,11 +89,8 @@ def delivery_routes(services: Services) -> Blueprint:
     async def dead_letters(name: str) -> Response:
         """List the requests to an endpoint that were given up."""
         caller = await caller_of(services)
-        asked = read_query(PageQuery)
-        kind, limit = f"dead webhooks {name}", page_size(services, asked.limit)
-        found = await deliveries.dead_letters(caller, name, decode_cursor(kind, asked.cursor, str), limit)
-        following = encode_cursor(kind, found[-1].letter) if len(found) == limit else None
-        return kept_answer(DeadLetterPage(found, following))
+        read = partial(deliveries.dead_letters, caller, name)
+        return kept_answer(DeadLetterPage(*await _page(services, f"dead webhooks {name}", read)))
 
     @routes.post("/webhooks/<name>/replay")
     @about("webhooks")
@@ -128,11 +129,8 @@ def delivery_routes(services: Services) -> Blueprint:
     async def dead_pushes(queue: str) -> Response:
         """List the pushes of a queue (`plans`, or a provider) that were given up."""
         caller = await caller_of(services)
-        asked = read_query(PageQuery)
-        kind, limit = f"dead pushes {queue}", page_size(services, asked.limit)
-        found = await deliveries.dead_pushes(caller, queue, decode_cursor(kind, asked.cursor, str), limit)
-        following = encode_cursor(kind, found[-1].letter) if len(found) == limit else None
-        return kept_answer(DeadPushPage(found, following))
+        read = partial(deliveries.dead_pushes, caller, queue)
+        return kept_answer(DeadPushPage(*await _page(services, f"dead pushes {queue}", read)))
 
     @routes.post("/push/<queue>/replay")
     @about("pushes")
@@ -144,6 +142,16 @@ def delivery_routes(services: Services) -> Blueprint:
         return answer(Replayed(await deliveries.replay_pushes(caller, queue, _wanted(await read_body(Replay)))))
 
     return routes
+
+
+async def _page(
+    services: Services, kind: str, read: Callable[[str | None, int], Awaitable[list[_Letter]]]
+) -> tuple[list[_Letter], str | None]:
+    """Read the page that is asked for of what was given up; return it, and the cursor of the next one."""
+    asked = read_query(PageQuery)
+    limit = page_size(services, asked.limit)
+    found = await read(decode_cursor(kind, asked.cursor, str), limit)
+    return found, encode_cursor(kind, found[-1].letter) if len(found) == limit else None
 
 
 def _wanted(asked: Replay) -> list[str] | None:
