@@ -37,12 +37,18 @@ from chatd.push.vapid import Vapid
 from chatd.push.webpush import WebPush
 from chatd.push.whereabouts import Nobody
 from chatd.push.worker import PushWorker
-from protocol.names import ChannelName, DeviceId, Seq, UserId
-from storage.records import PushTokenRecord
-from storage.sqlite import open_sqlite
+from protocol.body import json_body
+from protocol.names import ChannelName, DeviceId, Epoch, Seq, UserId
+from storage import append
+from storage.moving import Table
+from storage.records import MemberRecord, PreferenceRecord, PushTokenRecord, ReadMark, Role, StoredMessage
+from storage.sqlite import SqliteStore, open_sqlite
 
 _PUSHES = 5000
 _AT_ONCE = 500
+
+# Conversations of each user, all with something unread: what the number on the icon is counted in.
+_CONVERSATIONS = 20
 _KEY = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -122,8 +128,7 @@ async def _worker(name: str, provider: Provider, port: int, folder: Path, *, bad
     config = Push(badges=badges, at_once=_AT_ONCE, poll_seconds=0.01)
     counts, now = PushCounts(), int(time.time() * 1000)
     async with open_sqlite(folder / f"{badges}.sqlite3") as store:
-        for number in range(_PUSHES):
-            await store.put_push_token(_token("apns", number, port))
+        await _people(store, port)
         for start in range(0, _PUSHES, 500):
             plans = [_plan(number, now) for number in range(start, start + 500)]
             await store.jobs.put([plan_job(plan, 0, now) for plan in plans], now=now)
@@ -151,11 +156,47 @@ async def _worker(name: str, provider: Provider, port: int, folder: Path, *, bad
         await _measure(name, until_done)
 
 
+async def _people(store: SqliteStore, port: int) -> None:
+    """Give users a device and conversations with messages, a mark of how far they have read, and a wish each."""
+    for start in range(0, _PUSHES, _AT_ONCE):
+        numbers = range(start, start + _AT_ONCE)
+        users = [UserId(f"user-{number}") for number in numbers]
+        await store.load(Table.PUSH_TOKENS, [_token("apns", number, port) for number in numbers])
+        wishes = [PreferenceRecord(user=user, channel=ChannelName(""), values={"locale": '"en"'}) for user in users]
+        await store.load(Table.PREFERENCES, wishes)
+        for each in range(_CONVERSATIONS):
+            names = [ChannelName(f"dm:{'alice' if each == 0 else f'friend-{each}'}:{user}") for user in users]
+            messages = [_message(name, seq) for name in names for seq in (1, 2)]
+            await append(store, messages)
+            members = [
+                MemberRecord(channel=name, user=user, role=Role.MEMBER, joined_at=1)
+                for name, user in zip(names, users, strict=True)
+            ]
+            await store.load(Table.MEMBERS, members)
+            marks = [
+                ReadMark(user=user, channel=name, seq=Seq(1), at=1) for name, user in zip(names, users, strict=True)
+            ]
+            await store.save_read_marks(marks)
+
+
+def _message(channel: ChannelName, seq: int) -> StoredMessage:
+    return StoredMessage(
+        channel=channel,
+        seq=Seq(seq),
+        epoch=Epoch("abcdefgh"),
+        sender=UserId("alice"),
+        key="",
+        at=1,
+        kind="",
+        body=json_body({"text": "hi"}),
+    )
+
+
 def _plan(number: int, now: int) -> Plan:
     content = Content(
         channel=ChannelName(f"dm:alice:user-{number}"),
         epoch="abcdefgh",
-        seq=Seq(1),
+        seq=Seq(2),
         sender=UserId("alice"),
         at=now,
         expires_at=now + 3_600_000,
