@@ -1,6 +1,7 @@
 """From a message and its users to a job for each device: what happens when the time to get it live is over."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -13,7 +14,36 @@ from chatd.push.states import End, Hold, decide
 from storage.jobs import Job, NewJob
 from storage.records import PushTokenRecord
 
+# Users whose jobs are made together. The store's writer has messages to write as well, and must not be held up by
+# thousands of jobs.
+_USERS_AT_ONCE = 500
+
 _log = structlog.get_logger("push")
+
+
+@dataclass(slots=True)
+class Part:
+    """Plans that are worked on together, and their jobs (those that cannot be read too)."""
+
+    jobs: list[Job] = field(default_factory=list)
+    plans: list[Plan] = field(default_factory=list)
+    users: int = 0
+
+
+def parts_of(jobs: Sequence[Job]) -> Iterator[Part]:
+    """Cut jobs into parts of a bounded number of users."""
+    part = Part()
+    for job in jobs:
+        part.jobs.append(job)
+        plan = _read(job)
+        if plan is not None:
+            part.plans.append(plan)
+            part.users += len(plan.users)
+        if part.users >= _USERS_AT_ONCE:
+            yield part
+            part = Part()
+    if part.jobs:
+        yield part
 
 
 class Planner:
@@ -27,13 +57,12 @@ class Planner:
         self._counts = counts
         self._clock = clock  # Unix seconds
 
-    async def plan(self, jobs: Sequence[Job]) -> list[NewJob]:
+    async def plan(self, plans: Sequence[Plan]) -> list[NewJob]:
         """Return the jobs of all devices that should be told now or later.
 
         Raises:
             StoreError: The store cannot be asked.
         """
-        plans = list(filter(None, map(_read, jobs)))
         tokens = await self._examiner.tokens(sorted({user for plan in plans for user in plan.users}))
         candidates = [
             Candidate(plan.content, token)

@@ -19,7 +19,7 @@ from chatd.push.examiner import Candidate, Examiner
 from chatd.push.http import Http
 from chatd.push.jobs import PLAN_QUEUE, DevicePush, queue_of, read_push, token_name
 from chatd.push.notify import notification_of
-from chatd.push.planning import Planner
+from chatd.push.planning import Planner, parts_of
 from chatd.push.states import Again, End, Hold, backoff, decide, settle
 from chatd.push.templates import Templates
 from storage import Store, StoreError
@@ -27,7 +27,7 @@ from storage.jobs import Job, JobQueue
 from storage.records import PushTokenRecord
 
 # Plans claimed at once: each may be a hundred users.
-_PLANS = 100
+_PLANS = 500
 
 # A plan that was claimed this often and never finished is what makes the work fail.
 _PLAN_TRIES = 20
@@ -147,12 +147,13 @@ class PushWorker:
         for job in [job for job in jobs if job.attempts > _PLAN_TRIES]:
             jobs.remove(job)
             await self._jobs.bury(job, error="tried too often")
-        made = await self._planner.plan(jobs)
-        if made:
-            await self._jobs.put(made, now=self._now())
-            for queue in {job.queue for job in made}:
-                self.wake(queue)
-        await self._jobs.finish(jobs)
+        for part in parts_of(jobs):
+            made = await self._planner.plan(part.plans)
+            if made:
+                await self._jobs.put(made, now=self._now())
+                for queue in {job.queue for job in made}:
+                    self.wake(queue)
+            await self._jobs.finish(part.jobs)
         return True
 
     def _hand_over_loop(self, name: str, sends: trio.Nursery) -> Callable[[], Awaitable[bool]]:
