@@ -98,10 +98,13 @@ class Bed:
         usage = Usage()
         began = time.monotonic()
         server = self.server.cpu_seconds()
+        parts = self.server.cpu_seconds_by_part()
         workers = self.fleet.cpu_seconds()
         yield usage
         usage.seconds = time.monotonic() - began
         usage.server_cpu_seconds = self.server.cpu_seconds() - server
+        after_parts = self.server.cpu_seconds_by_part()
+        usage.cpu_seconds_by_part = {name: after_parts[name] - before for name, before in parts.items()}
         used = [after - before for before, after in zip(workers, self.fleet.cpu_seconds(), strict=True)]
         usage.generator_cpu_seconds = max(used)
 
@@ -121,6 +124,7 @@ class Bed:
         if usage.server_cpu_seconds:
             figures["deliveries_per_cpu_second"] = drained.deliveries / usage.server_cpu_seconds
             figures["acks_per_cpu_second"] = drained.acks / usage.server_cpu_seconds
+        figures |= {f"{name}_cpu": used / usage.seconds for name, used in usage.cpu_seconds_by_part.items()}
         for kind, histogram in (("delivery", drained.delivery_latencies), ("ack", drained.ack_latencies)):
             if histogram.total:
                 p50, p99 = histogram.percentiles_ms((50, 99))
@@ -140,6 +144,7 @@ class Usage:
 
     seconds: float = 0.0
     server_cpu_seconds: float = 0.0
+    cpu_seconds_by_part: dict[str, float] = field(default_factory=dict)  # of a server of several processes
     generator_cpu_seconds: float = 0.0  # of the busiest worker
 
     @property

@@ -10,7 +10,7 @@ import re
 import select
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,14 +63,17 @@ Tick = Callable[[Histogram, Histogram], None]
 class Crew:
     """The clients of one process."""
 
-    def __init__(self, dialect: Dialect, address: tuple[str, int], body_bytes: int, tick: Tick) -> None:
+    def __init__(
+        self, dialect: Dialect, addresses: Sequence[tuple[str, int]], body_bytes: int, tick: Tick, number: int = 0
+    ) -> None:
         self._dialect = dialect
-        self._address = address
+        self._addresses = addresses
+        self._number = number
         self._body_bytes = body_bytes
         self._tick = tick
         self._epoll = select.epoll()
         self._by_fd: dict[int, Connection] = {}
-        self._request = upgrade_request(dialect, f"{address[0]}:{address[1]}")
+        self._requests = [upgrade_request(dialect, f"{host}:{port}") for host, port in addresses]
         self._scan = Scan(dialect.grammar)
         self._messages = (dialect.grammar.first, dialect.grammar.compressed)
         self._next_tick = 0
@@ -122,10 +125,11 @@ class Crew:
     def _begin(self, connection: Connection) -> None:
         """Begin to connect. Past what one address has ports for, further loopback addresses are used."""
         count = len(self._by_fd)
+        address = self._addresses[connection.seat.node % len(self._addresses)]
         source = ""
-        if self._address[0].startswith("127.") and count >= _PORTS_PER_SOURCE:
-            source = f"127.0.1.{1 + count // _PORTS_PER_SOURCE}"
-        fd = connection.open(self._address, source)
+        if address[0].startswith("127.") and (self._number or count >= _PORTS_PER_SOURCE):
+            source = f"127.0.{1 + self._number}.{1 + count // _PORTS_PER_SOURCE}"
+        fd = connection.open(address, source)
         connection.stopped = False
         connection.began_ns = now_ns()
         self._by_fd[fd] = connection
@@ -450,7 +454,7 @@ class Crew:
         if connection.stage is Stage.CONNECTING and mask & select.EPOLLOUT and not mask & select.EPOLLERR:
             connection.stage = Stage.UPGRADING
             self._epoll.modify(connection.fd, _READ)
-            self._send(connection, self._request)
+            self._send(connection, self._requests[connection.seat.node % len(self._requests)])
         elif mask & select.EPOLLOUT and connection.out:
             if connection.send_rest():
                 self._epoll.modify(connection.fd, _READ)

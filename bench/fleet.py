@@ -35,7 +35,10 @@ class Fleet:
 
     def __init__(self, server: Server, cores: Cores, body_bytes: int, watch: Watch) -> None:
         self._watch = watch
-        self._posts = [worker.Post(core, server.dialect, server.address, body_bytes) for core in cores.generators]
+        self._posts = [
+            worker.Post(core, server.dialect, server.addresses, body_bytes, number)
+            for number, core in enumerate(cores.generators)
+        ]
         self._writers = [0] * len(self._posts)
         self._processes: list[SpawnProcess] = []
         self._pipes: list[Pipe] = []

@@ -28,6 +28,7 @@ class Seat(NamedTuple):
     hears: tuple[int, ...] = ()  # numbers of streams that it expects
     watches: tuple[str, ...] = ()  # users whose presence it follows
     rate: float = 0.0  # messages a second of its own, where the pace says that each has one
+    node: int = 0  # which of the server's nodes it connects to; more than there are count on from the first one
 
     @property
     def told(self) -> str:

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench import procfs
 from bench.accounts import OpenStore, Population, populate, sqlite_under
@@ -40,9 +41,21 @@ class Database:
     environment: Mapping[str, str]  # what tells chatd to use it
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One more process of a server: a node, a worker, or a Redis, which holds no connections of clients."""
+
+    name: str
+    pid: int
+    is_node: bool = True
+
+
 @dataclass(slots=True)
 class Server:
-    """A server that runs. `pid` is 0 when it is not ours to measure; `secret` signs tokens, if it takes any."""
+    """A server that runs. `pid` is 0 when it is not ours to measure; `secret` signs tokens, if it takes any.
+
+    A server of several nodes has more addresses and more processes; all of them together are what is measured.
+    """
 
     name: str
     version: str
@@ -50,6 +63,13 @@ class Server:
     address: tuple[str, int]
     pid: int
     secret: bytes = b""
+    more_addresses: tuple[tuple[str, int], ...] = ()
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where its nodes listen."""
+        return [self.address, *self.more_addresses]
 
     def cpu_seconds(self) -> float:
         """Return its CPU time so far; 0 when it cannot be measured.
@@ -58,17 +78,30 @@ class Server:
             ServerFailed: It is gone.
         """
         try:
-            return procfs.cpu_seconds(self.pid) if self.pid else 0.0
+            return sum(procfs.cpu_seconds(pid) for pid in self._pids())
         except OSError as error:
             raise ServerFailed(f"{self.name} ended during the run") from error
 
+    def cpu_seconds_by_part(self) -> dict[str, float]:
+        """Return the CPU time of each process so far, the first one's as "first"; nothing where there is only one."""
+        if not self.parts:
+            return {}
+        return {"first": procfs.cpu_seconds(self.pid)} | {
+            part.name: procfs.cpu_seconds(part.pid) for part in self.parts
+        }
+
     def resident_kib(self) -> int:
-        """Return its resident memory; 0 when it cannot be measured."""
-        return procfs.resident_kib(self.pid) if self.pid else 0
+        """Return the resident memory of what holds connections; 0 when it cannot be measured."""
+        return sum(procfs.resident_kib(pid) for pid in self._pids(only_nodes=True))
 
     def memory(self) -> procfs.Memory:
-        """Return its exact memory; 0 when it cannot be measured."""
-        return procfs.memory(self.pid) if self.pid else procfs.Memory(0, 0)
+        """Return the exact memory of what holds connections; 0 when it cannot be measured."""
+        found = [procfs.memory(pid) for pid in self._pids(only_nodes=True)]
+        return procfs.Memory(sum(one.rss_kib for one in found), sum(one.pss_kib for one in found))
+
+    def _pids(self, *, only_nodes: bool = False) -> list[int]:
+        first = [self.pid] if self.pid else []
+        return first + [part.pid for part in self.parts if part.is_node or not only_nodes]
 
 
 @contextlib.contextmanager
@@ -87,9 +120,9 @@ def chatd(
 
 
 def start_chatd(
-    var: Path, core: int | None, config: Path, more: Mapping[str, str] | None = None
+    var: Path, core: int | None, config: Path, more: Mapping[str, str] | None = None, options: Sequence[str] = ()
 ) -> tuple[subprocess.Popen[bytes], tuple[str, int]]:
-    """Start chatd on any free port; return when it told its address.
+    """Start chatd on any free port, with further options of `chatd serve`; return when it told its address.
 
     Raises:
         ServerFailed: It ended, or told nothing in time. The text has the end of what it wrote.
@@ -100,7 +133,7 @@ def start_chatd(
         "CHATD_SERVER__VAR": json.dumps(str(var)),
         **(more or {}),
     }
-    command = [sys.executable, "-m", "chatd", "serve", "--config", str(config)]
+    command = [sys.executable, "-m", "chatd", "serve", "--config", str(config), *options]
     with children_on(core), (var / "output").open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     return process, _wait_for_address(process, var / "output")
@@ -134,14 +167,27 @@ def load_secret(path: Path) -> bytes:
 @contextlib.contextmanager
 def centrifugo(binary: str, dialect: Centrifugo, core: int | None) -> Iterator[Server]:
     """Run Centrifugo as the peer: no log, no history, publishing by clients allowed, one CPU."""
-    port = free_port()
-    config = {
+    with start_centrifugo(binary, centrifugo_config(dialect), core) as (process, address):
+        yield Server("centrifugo", version_of(binary), dialect, address, process.pid)
+
+
+def centrifugo_config(dialect: Centrifugo) -> dict[str, Any]:
+    """Return what the peer is told, but for its port."""
+    return {
         "client": {"insecure": True, "channel_limit": 128},
         "channel": {"without_namespace": {"allow_publish_for_client": True, "allow_subscribe_for_client": True}},
-        "http_server": {"address": "127.0.0.1", "port": str(port)},
         "websocket": {"compression": dialect.compress},
         "log": {"level": "error"},
     }
+
+
+@contextlib.contextmanager
+def start_centrifugo(
+    binary: str, config: Mapping[str, Any], core: int | None
+) -> Iterator[tuple[subprocess.Popen[bytes], tuple[str, int]]]:
+    """Run a Centrifugo on one CPU and any free port."""
+    port = free_port()
+    config = {**config, "http_server": {"address": "127.0.0.1", "port": str(port)}}
     with tempfile.TemporaryDirectory(prefix="chatd-bench-") as directory:
         path = Path(directory, "centrifugo.json")
         path.write_text(json.dumps(config))
@@ -150,13 +196,14 @@ def centrifugo(binary: str, dialect: Centrifugo, core: int | None) -> Iterator[S
                 [binary, "-c", str(path)], env=os.environ | {"GOMAXPROCS": "1"}, stdout=output, stderr=output
             )
         try:
-            _wait_for_port(process, port)
-            yield Server("centrifugo", _version_of(binary), dialect, ("127.0.0.1", port), process.pid)
+            wait_for_port(process, port)
+            yield process, ("127.0.0.1", port)
         finally:
             stop(process)
 
 
-def _version_of(binary: str) -> str:
+def version_of(binary: str) -> str:
+    """Return what the peer says it is."""
     answer = subprocess.run([binary, "version"], capture_output=True, text=True, timeout=10, check=False)
     return answer.stdout.strip()
 
@@ -169,13 +216,18 @@ def free_port() -> int:
         return port
 
 
-def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+def wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+    """Return when a process that was started here listens.
+
+    Raises:
+        ServerFailed: It ended, or does not in time.
+    """
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.02)
-    raise ServerFailed("the peer did not start")
+    raise ServerFailed(f"{process.args} did not start")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

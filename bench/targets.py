@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench import servers
+from bench import nodes, servers
 from bench.accounts import Population
 from bench.dialects import Centrifugo, Chatd, Dialect, Encoding
 from bench.loopback import check_target, parse_address
@@ -39,12 +39,17 @@ class Target:
     compress: bool = False
     store: Store = "sqlite"
     cassandra: str = ""  # of store "cassandra": HOST:PORT of one that runs; else one is started
+    nodes: int = 0  # so many nodes through a Redis that is started here; 0: one node without Redis
+    workers: int = 0  # so many workers behind one port, through such a Redis, on Cassandra
+    peer_history: bool = True  # of several nodes: whether the peer keeps messages, as rooms of chatd do
 
     @property
     def name(self) -> str:
         """What the server is called in results: chatd, and what is not as usual: encoding, compression, store."""
         spoken = ["msgpack"] * (self.encoding == "msgpack") + ["compressed"] * self.compress
         spoken += [f"on {self.store}"] * (self.store != "sqlite")
+        spoken += [_counted(self.nodes, "node")] * bool(self.nodes)
+        spoken += [_counted(self.workers, "worker")] * bool(self.workers)
         return " ".join(["chatd", *spoken])
 
     @property
@@ -77,6 +82,10 @@ class Target:
         name, separator, binary = self.peer.partition("=")
         if name != "centrifugo" or not separator:
             raise UnknownPeer(f"--peer {self.peer}: give centrifugo=PATH_OF_ITS_BINARY, or chatd")
+        if self.nodes:
+            return lambda core, population: nodes.centrifugo_nodes(
+                binary, Centrifugo(self.compress), core, self.nodes, history=self.peer_history
+            )
         return lambda core, population: servers.centrifugo(binary, Centrifugo(self.compress), core)
 
     def _given(self) -> Launch:
@@ -90,12 +99,20 @@ def _own(target: Target, core: int | None, population: Population) -> Iterator[S
     dialect = Chatd(new_run(), target.encoding, target.compress)
     with contextlib.ExitStack() as stack:
         database = None
-        if target.store == "cassandra":
+        if target.nodes:
+            running = nodes.chatd_nodes(target.name, dialect, core, target.config, population, target.nodes)
+            yield stack.enter_context(running)
+            return
+        if target.store == "cassandra" or target.workers:
             # Only here: the driver is an extra.
             from bench import cassandra
 
             settings = stack.enter_context(cassandra.keyspace(target.cassandra, f"bench_{new_run()}"))
             database = cassandra.database(settings)
+            if target.workers:
+                running = nodes.chatd_workers(target.name, dialect, core, target.config, database, target.workers)
+                yield stack.enter_context(running)
+                return
         yield stack.enter_context(servers.chatd(target.name, dialect, core, target.config, population, database))
 
 
@@ -107,6 +124,10 @@ def _attached(target: Target, address: tuple[str, int], core: int | None, popula
         dialect = Chatd(new_run(), target.encoding, target.compress)
     secret = servers.load_secret(Path(target.secret_file)) if target.secret_file else b""
     yield Server(f"{target.speaks} at {target.address}", "", dialect, address, target.pid, secret)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count > 1)}"
 
 
 def new_run() -> str:

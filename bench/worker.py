@@ -23,8 +23,9 @@ class Post:
 
     core: int | None
     dialect: Dialect
-    address: tuple[str, int]
+    addresses: list[tuple[str, int]]
     body_bytes: int
+    number: int = 0  # of the process: those behind the first have loopback addresses of their own
 
 
 def main(pipe: Pipe, post: Post) -> None:
@@ -52,7 +53,7 @@ def allow_many_descriptors() -> None:
 class _Worker:
     def __init__(self, pipe: Pipe, post: Post) -> None:
         self._pipe = pipe
-        self._crew = Crew(post.dialect, post.address, post.body_bytes, self._progress)
+        self._crew = Crew(post.dialect, post.addresses, post.body_bytes, self._progress, post.number)
         self._dropped: list[Connection] = []
 
     def serve(self) -> None:

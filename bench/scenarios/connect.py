@@ -20,9 +20,9 @@ class Connect:
         """Run it."""
         room = bed.server.dialect.room
         seats = [
-            bed.seat(f"user{index}", reads=room(f"storm{index // _READERS_PER_ROOM}"), subscribes=True)
+            bed.seat(f"user{index}", reads=room(f"storm{index // _READERS_PER_ROOM}"), subscribes=True, node=index)
             if self.storm
-            else bed.seat(f"user{index}")
+            else bed.seat(f"user{index}", node=index)
             for index in range(self.clients)
         ]
         with bed.usage() as usage:

@@ -19,7 +19,10 @@ class Echo:
         """Run it."""
         rooms = [bed.server.dialect.room(f"echo{index}") for index in range(self.clients)]
         bed.open(
-            [bed.seat(f"user{index}", reads=room, subscribes=True, writes=room) for index, room in enumerate(rooms)]
+            [
+                bed.seat(f"user{index}", reads=room, subscribes=True, writes=room, node=index)
+                for index, room in enumerate(rooms)
+            ]
         )
         pace = Pace(rate=self.rate) if self.rate else Pace(in_flight=self.in_flight)
         bed.report(bed.measure(pace, self.seconds))

@@ -17,7 +17,7 @@ class Idle:
     def __call__(self, bed: Bed) -> None:
         """Run it."""
         before = bed.server.memory()
-        bed.open([bed.seat(f"idle{index}") for index in range(self.clients)])
+        bed.open([bed.seat(f"idle{index}", node=index) for index in range(self.clients)])
         bed.fleet.hold(_SETTLE_SECONDS, "settling")
         after = bed.server.memory()
         with bed.usage() as usage:

@@ -37,7 +37,7 @@ class Presence:
         bed.check(bed.fleet.drain({}, 0))
 
     def _seat(self, bed: Bed, index: int) -> Seat:
-        return bed.seat(f"user{index}", watches=self._watches(index))
+        return bed.seat(f"user{index}", watches=self._watches(index), node=index)
 
     def _storm(self, bed: Bed) -> None:
         with bed.usage() as usage:
