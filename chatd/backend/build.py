@@ -1,13 +1,9 @@
 """The parts of the server API, made from those of the node that they act on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
 
-from chatd.accounts.accounts import Accounts
-from chatd.accounts.subscription_tokens import SubscriptionTokens
-from chatd.accounts.tokens import Tokens
 from chatd.backend.audit import Audit
 from chatd.backend.endings import Endings
 from chatd.backend.fanout import Fanout
@@ -25,15 +21,11 @@ from chatd.backend.seeing import Seeing
 from chatd.backend.sessions import Sessions
 from chatd.backend.usage import Usage
 from chatd.broker import Broker
-from chatd.config import Config
-from chatd.groups import Groups
-from chatd.hub import Hub
+from chatd.layers.channels import Channels
+from chatd.layers.ground import Ground
+from chatd.layers.identity import Identity
+from chatd.layers.reach import Reach
 from chatd.rates import MemoryRates, Rates
-from chatd.reading import Reading
-from chatd.rights import Directory
-from chatd.settings import Settings
-from storage import Store
-from storage.jobs import JobQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,37 +56,27 @@ class Backend:
                 nursery.start_soon(service)
 
 
-def build_backend(
-    config: Config,
-    secret: bytes,
-    store: Store,
-    jobs: JobQueue,
-    clock: Callable[[], float],
-    settings: Settings,
-    hub: Hub,
-    directory: Directory,
-    groups: Groups,
-    reading: Reading,
-    accounts: Accounts,
-    tokens: Tokens,
-    leaves: SubscriptionTokens,
-    broker: Broker,
-    share: Callable[[MemoryRates], Rates],
-) -> Backend:
-    """Make the parts; nothing runs yet. `share` returns the rates that are counted together with other nodes."""
-    key_hash = KeyHash(secret)
+def build_backend(ground: Ground, identity: Identity, reach: Reach, channels: Channels, broker: Broker) -> Backend:
+    """Make the parts; nothing runs yet. Rates are counted together with other nodes, if there are any."""
+    config, store, clock, directory = ground.config, ground.store, ground.clock, ground.directory
+    hub, groups, reading = reach.hub, channels.groups, channels.reading
+    key_hash = KeyHash(ground.secret)
     keys = ApiKeys(store, key_hash, config.backend, clock)
     audit = Audit(store, clock)
     here = MemoryRates(config.limits.addresses, hub.monotonic, clock)
-    rates = share(here)
+    rates = here if reach.cluster is None else reach.cluster.share_rates(here)
     usage = Usage(keys, rates, here, config.backend)
-    endings = Endings(jobs, config.backend, clock)
+    endings = Endings(reach.jobs, config.backend, clock)
     publishing = Publishing(directory, groups, store, usage, hub.counters, endings)
-    seeing = Seeing(hub, reading, groups, directory, settings)
+    seeing = Seeing(hub, reading, groups, directory, ground.settings)
     publishing.broker = seeing.broker = endings.broker = broker
     fanout = Fanout(publishing, config.backend, clock)
     membership = Membership(groups, directory, audit)
-    sessions = Sessions(hub, reading, directory, accounts, audit)
+    sessions = Sessions(hub, reading, directory, identity.accounts, audit)
+    server_sessions = ServerSessions(hub, keys, usage, publishing, fanout, seeing, membership, sessions, reading, clock)
+    channels.router.admission = server_sessions
+    if reach.cluster is not None:
+        sessions.remote, reach.cluster.remote.join = reach.cluster.remote, sessions.subscribe_here
     return Backend(
         keys=keys,
         keyring=Keyring(store, key_hash, clock),
@@ -105,13 +87,11 @@ def build_backend(
         fanout=fanout,
         seeing=seeing,
         membership=membership,
-        people=People(store, accounts, groups, directory, audit, sessions, clock),
+        people=People(store, identity.accounts, groups, directory, audit, sessions, clock),
         sessions=sessions,
-        leaves=Leaves(leaves, directory, config.backend),
-        schedule=Schedule(jobs, publishing, directory, usage, config.backend, clock),
+        leaves=Leaves(identity.leaves, directory, config.backend),
+        schedule=Schedule(reach.jobs, publishing, directory, usage, config.backend, clock),
         endings=endings,
-        revocations=Revocations(store, tokens, hub.revoke, config.backend.key_refresh_seconds, clock),
-        server_sessions=ServerSessions(
-            hub, keys, usage, publishing, fanout, seeing, membership, sessions, reading, clock
-        ),
+        revocations=Revocations(store, identity.tokens, hub.revoke, config.backend.key_refresh_seconds, clock),
+        server_sessions=server_sessions,
     )
