@@ -20,6 +20,8 @@ from chatd.api.server.routes import server_routes
 from chatd.api.services import Services
 from chatd.api.v1.auth import AUTH_BLUEPRINT, auth_routes
 from chatd.api.v1.channels import channel_routes
+from chatd.api.v1.preferences import preference_routes
+from chatd.api.v1.presence import presence_routes
 from chatd.api.v1.push import push_routes
 from chatd.api.v1.users import user_routes
 from chatd.api.websocket_hint import websocket_hint
@@ -53,7 +55,9 @@ def build_app(services: Services, pages: Path | None = None) -> QuartTrio:
         auth_routes(services),
         user_routes(services),
         channel_routes(services),
+        presence_routes(services),
         push_routes(services),
+        preference_routes(services),
         *server_routes(services),
         health_routes(services),
         websocket_hint(services.config.websocket.path),

@@ -1,23 +1,14 @@
-"""`/v1/server/keys` and `/v1/server/audit`: who may do what, and who did what."""
+"""`/v1/server/keys`: who may do what."""
 
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 from quart import Blueprint, Response
-from quart_schema import document_querystring, document_request, document_response
+from quart_schema import document_request, document_response
 
-from chatd.api.exchange import nothing, read_body, read_query
-from chatd.api.server.asking import (
-    PageQuery,
-    about,
-    answer,
-    caller_of,
-    decode_cursor,
-    encode_cursor,
-    kept_answer,
-    page_size,
-)
+from chatd.api.exchange import nothing, read_body
+from chatd.api.server.asking import about, answer, caller_of, kept_answer
 from chatd.api.services import Services
 from chatd.backend.actions import BackendAction
 from chatd.backend.caller import Caller
@@ -25,7 +16,7 @@ from chatd.backend.keyring import MAX_NAMESPACES, TITLE_LENGTH
 from chatd.rights import Denied
 from protocol.codes import ErrorCode
 from protocol.messages import Number
-from storage.records import ApiKeyRecord, AuditRecord
+from storage.records import ApiKeyRecord
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -67,23 +58,6 @@ class ShownApiKey(msgspec.Struct, frozen=True):
 
     key: ApiKey
     secret: str
-
-
-class AuditEntry(msgspec.Struct, frozen=True):
-    """Who did what to what, and when (Unix milliseconds)."""
-
-    at: int
-    actor: str
-    action: str
-    target: str
-    details: dict[str, str]
-
-
-class AuditPage(msgspec.Struct, frozen=True):
-    """What was done, the newest first. `next` is null at the end."""
-
-    entries: list[AuditEntry]
-    next: str | None
 
 
 def key_routes(services: Services) -> Blueprint:
@@ -140,19 +114,6 @@ def key_routes(services: Services) -> Blueprint:
         await backend.audit.note(caller, "key.revoke", key_id)
         return nothing()
 
-    @routes.get("/audit")
-    @about("audit")
-    @document_querystring(PageQuery)
-    @document_response(AuditPage)
-    async def audit() -> Response:
-        """List what keys and people changed, the newest first."""
-        (await caller_of(services)).require(BackendAction.AUDIT)
-        asked = read_query(PageQuery)
-        limit = page_size(services, asked.limit)
-        found = await backend.audit.page(decode_cursor("audit", asked.cursor, int), limit + 1)
-        following = encode_cursor("audit", found[limit - 1].audit_id) if len(found) > limit else None
-        return kept_answer(AuditPage([_entry(record) for record in found[:limit]], following))
-
     return routes
 
 
@@ -183,7 +144,3 @@ def _shown(record: ApiKeyRecord) -> ApiKey:
         revoked_at=record.revoked_at,
         last_used_at=record.last_used_at,
     )
-
-
-def _entry(record: AuditRecord) -> AuditEntry:
-    return AuditEntry(record.at, record.actor, record.action, record.target, record.details)

@@ -1,4 +1,4 @@
-"""`/v1/server/…/messages` and `/v1/server/presence`: publishing, reading, and who is there."""
+"""`/v1/server/…/messages`: publishing and reading."""
 
 from typing import Annotated
 
@@ -19,23 +19,13 @@ from chatd.api.server.asking import (
     encode_cursor,
     kept_answer,
 )
-from chatd.api.server.publish import (
-    Data,
-    Key,
-    Lifetime,
-    PublishedMessage,
-    ServerMessage,
-    body_of,
-    key_of,
-    publish_one,
-)
+from chatd.api.server.publish import Data, Key, Lifetime, PublishedMessage, ServerMessage, body_of, key_of, publish_one
 from chatd.api.services import Services
-from chatd.api.v1.channels import MessageHeaders, PresenceOfUsers
+from chatd.api.v1.channels import MessageHeaders
 from chatd.backend.caller import Caller
 from chatd.backend.publishing import NewEvent
 from chatd.broker import Published, Refused
 from chatd.event import message_event
-from chatd.reading import ChannelPresence
 from protocol.body import Encoding
 from protocol.codes import ErrorCode
 from protocol.messages import Message
@@ -99,12 +89,6 @@ class MessagePage(msgspec.Struct, frozen=True):
     next: str | None
 
 
-class UserNames(msgspec.Struct, frozen=True):
-    """The users asked about."""
-
-    users: Annotated[list[str], Meta(min_length=1, max_length=1000)]
-
-
 def message_routes(services: Services) -> Blueprint:
     """Make the routes."""
     routes = Blueprint("server_messages", __name__, url_prefix="/v1/server")
@@ -159,24 +143,6 @@ def message_routes(services: Services) -> Blueprint:
         edge = found[-1 if asked.newer else 0].seq if found and more else None
         following = None if edge is None else encode_cursor(kind, edge)
         return kept_answer(MessagePage(channel, [message_event(one, Encoding.JSON) for one in found], following))
-
-    @routes.post("/presence")
-    @about("presence")
-    @document_request(UserNames)
-    @document_response(PresenceOfUsers)
-    async def presence() -> Response:
-        """Say in what state up to 1,000 users are."""
-        caller = await caller_of(services)
-        asked = await read_body(UserNames)
-        return answer(PresenceOfUsers(await backend.seeing.presence(caller, asked.users)))
-
-    @routes.get("/channels/<channel>/presence")
-    @about("presence")
-    @document_response(ChannelPresence)
-    async def channel_presence(channel: str) -> Response:
-        """Say how many users are in a channel, and who they are where it lists them."""
-        caller = await caller_of(services)
-        return kept_answer(await backend.seeing.channel_presence(caller, channel))
 
     return routes
 

@@ -1,4 +1,4 @@
-"""`/v1/server/sessions` and what belongs to them: who is connected, who shall not be, who reads what."""
+"""`/v1/server/sessions` and `/v1/server/users/…/devices`: who is connected, and who shall not be."""
 
 from typing import Annotated
 
@@ -47,31 +47,10 @@ class Ending(msgspec.Struct, frozen=True):
     reason: Reason = ""
 
 
-class Subscription(msgspec.Struct, frozen=True):
-    """A subscribed channel."""
-
-    channel: str
-
-
 class Concerned(msgspec.Struct, frozen=True):
     """How many sessions or devices it concerned."""
 
     count: int
-
-
-class LeaveRequest(msgspec.Struct, frozen=True):
-    """Who shall be able to subscribe to which channel, and for how long the token is good."""
-
-    user: str
-    channel: str
-    seconds: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-
-
-class LeaveToken(msgspec.Struct, frozen=True):
-    """A token for `subscribe`, good for `expires_in` seconds."""
-
-    token: str
-    expires_in: int
 
 
 def session_routes(services: Services) -> Blueprint:
@@ -126,35 +105,5 @@ def session_routes(services: Services) -> Blueprint:
         """Revoke one device of a user; its sessions close."""
         await sessions.revoke(await caller_of(services), user, device)
         return nothing()
-
-    @routes.post("/users/<user>/subscribe")
-    @about("sessions")
-    @document_request(Subscription)
-    @document_response(Concerned)
-    async def subscribe(user: str) -> Response:
-        """Subscribe every session of a user to a channel, whether the user may subscribe to it or not."""
-        caller = await caller_of(services)
-        body = await read_body(Subscription)
-        return answer(Concerned(await sessions.subscribe(caller, user, body.channel)))
-
-    @routes.post("/users/<user>/unsubscribe")
-    @about("sessions")
-    @document_request(Subscription)
-    @document_response(Concerned)
-    async def unsubscribe(user: str) -> Response:
-        """End the subscriptions of a user to a channel."""
-        caller = await caller_of(services)
-        body = await read_body(Subscription)
-        return answer(Concerned(await sessions.unsubscribe(caller, user, body.channel)))
-
-    @routes.post("/subscription-tokens")
-    @about("sessions")
-    @document_request(LeaveRequest)
-    @document_response(LeaveToken)
-    async def leave() -> Response:
-        """Sign a token that lets one user subscribe to one channel."""
-        caller = await caller_of(services)
-        body = await read_body(LeaveRequest)
-        return answer(LeaveToken(*services.backend.leaves.issue(caller, body.user, body.channel, body.seconds)))
 
     return routes

@@ -1,4 +1,4 @@
-"""`/v1/channels`: messages in, history and presence out."""
+"""`/v1/channels`: messages in, history and conversations out."""
 
 import base64
 import secrets
@@ -21,10 +21,9 @@ from chatd.api.problems import ApiError
 from chatd.api.realtime import MembershipsResult
 from chatd.api.services import Services
 from chatd.event import message_event
-from chatd.reading import ChannelPresence
 from protocol.body import Body, BodyError, Encoding, accept
 from protocol.codes import ErrorCode
-from protocol.messages import Message, Number, UserState
+from protocol.messages import Message, Number
 from protocol.names import Epoch, Seq, is_key
 
 Limit = Annotated[int, Meta(ge=1, le=1000, description="how many at most; the server may have a lower limit")]
@@ -80,20 +79,8 @@ class Since(msgspec.Struct, frozen=True):
     limit: Limit = 100
 
 
-class PresenceQuery(msgspec.Struct, frozen=True):
-    """The users asked about, each as a parameter `user` of its own."""
-
-    user: Annotated[list[str], Meta(min_length=1, max_length=1000)]
-
-
-class PresenceOfUsers(msgspec.Struct, frozen=True):
-    """In what state these users are."""
-
-    users: list[UserState]
-
-
 def channel_routes(services: Services) -> Blueprint:
-    """Make the routes of `/v1/channels` and `/v1/presence`."""
+    """Make the routes."""
     routes = Blueprint("channels", __name__, url_prefix="/v1")
     realtime = services.realtime
 
@@ -128,15 +115,6 @@ def channel_routes(services: Services) -> Blueprint:
             HistoryAnswer(channel, [message_event(one, Encoding.JSON) for one in found.messages], found.more)
         )
 
-    @routes.get("/channels/<channel>/presence")
-    @tag(["presence"])
-    @security_scheme([{"bearer": []}])
-    @document_response(ChannelPresence)
-    async def channel_presence(channel: str) -> Response:
-        """Say how many users read a channel, and who they are where it lists them."""
-        principal = await speaker(services)
-        return json_response(allowed(await realtime.channel_presence(principal, channel)))
-
     @routes.get("/channels")
     @tag(["messages"])
     @security_scheme([{"bearer": []}])
@@ -147,17 +125,6 @@ def channel_routes(services: Services) -> Blueprint:
         principal = await speaker(services)
         asked = read_query(Since)
         return json_response(allowed(await realtime.memberships(principal, asked.since, asked.limit)))
-
-    @routes.get("/presence")
-    @tag(["presence"])
-    @security_scheme([{"bearer": []}])
-    @document_querystring(PresenceQuery)
-    @document_response(PresenceOfUsers)
-    async def presence() -> Response:
-        """Say in what state some users are."""
-        principal = await speaker(services)
-        asked = read_query(PresenceQuery)
-        return json_response(PresenceOfUsers(allowed(await realtime.user_presence(principal, asked.user))))
 
     return routes
 

@@ -1,4 +1,4 @@
-"""`/v1/devices/{device}/push` and `/v1/push`: where pushes go, and what the user wishes of them."""
+"""`/v1/devices/{device}/push` and `/v1/push/key`: where pushes go."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from quart_schema import document_request, document_response, security_scheme, t
 from chatd.api.exchange import json_response, nothing, read_body, speaker
 from chatd.api.problems import ApiError
 from chatd.api.services import Services
-from chatd.push.preferences import BadWishes, ChannelWishes, Locale, Wishes
+from chatd.push.preferences import Locale
 from protocol.codes import ErrorCode
 from protocol.names import DeviceId
 from storage.records import Provider
@@ -37,7 +37,7 @@ class PushKey(msgspec.Struct, frozen=True):
 
 
 def push_routes(services: Services) -> Blueprint:
-    """Make the routes of pushes."""
+    """Make the routes."""
     routes = Blueprint("push", __name__, url_prefix="/v1")
     devices = services.push_devices
 
@@ -69,47 +69,4 @@ def push_routes(services: Services) -> Blueprint:
             raise ApiError(ErrorCode.NOT_FOUND, "this server does not push to browsers")
         return json_response(PushKey(services.push_key))
 
-    @routes.get("/push/preferences")
-    @tag(["push"])
-    @security_scheme([{"bearer": []}])
-    @document_response(Wishes)
-    async def wishes() -> Response:
-        """Return what you wish of all pushes."""
-        return json_response(await devices.wishes(await speaker(services), ""))
-
-    @routes.put("/push/preferences")
-    @tag(["push"])
-    @security_scheme([{"bearer": []}])
-    @document_request(Wishes)
-    async def wish() -> Response:
-        """Say what you wish of all pushes; what is left out is not wished any more."""
-        await _keep(services, "", Wishes)
-        return nothing()
-
-    @routes.get("/push/preferences/<channel>")
-    @tag(["push"])
-    @security_scheme([{"bearer": []}])
-    @document_response(ChannelWishes)
-    async def channel_wishes(channel: str) -> Response:
-        """Return what you wish of one channel's pushes."""
-        found = await devices.wishes(await speaker(services), channel)
-        return json_response(ChannelWishes(found.muted_until, found.mentions_only))
-
-    @routes.put("/push/preferences/<channel>")
-    @tag(["push"])
-    @security_scheme([{"bearer": []}])
-    @document_request(ChannelWishes)
-    async def channel_wish(channel: str) -> Response:
-        """Say what you wish of one channel's pushes: it counts before what you wish of all."""
-        await _keep(services, channel, ChannelWishes)
-        return nothing()
-
     return routes
-
-
-async def _keep(services: Services, channel: str, kind: type[ChannelWishes]) -> None:
-    principal = await speaker(services)
-    try:
-        await services.push_devices.wish(principal, channel, await read_body(kind))
-    except BadWishes as error:
-        raise ApiError(ErrorCode.BAD_REQUEST, str(error)) from error

@@ -30,7 +30,9 @@ from tests.fakes.hand_clock import HandClock
 SECRET = bytes(range(32))
 CONFIG = Config(auth=Auth(hash_memory_kib=8, hash_passes=1), limits=Limits(http_body_bytes=2000, http_body_seconds=0.3))
 
-NO_BACKEND = cast(Backend, SimpleNamespace(people=None, sessions=None, schedule=None, keyring=None))
+_OPERATIONS = ("people", "sessions", "schedule", "keyring", "seeing", "membership")
+
+NO_BACKEND = cast(Backend, SimpleNamespace(**dict.fromkeys(_OPERATIONS)))
 """For tests of what is not the server API."""
 
 PROVIDERS = ("fcm", "apns", "webpush")
