@@ -133,8 +133,14 @@ class Store(Protocol):
     ) -> None:
         """Add members or change their roles, and remove others, in one step."""
 
-    async def memberships(self, user: UserId, *, since: int, limit: int) -> list[Membership]:
-        """Return channels whose newest message (or joining, if later) is not before `since`; newest first."""
+    async def memberships(
+        self, user: UserId, *, since: int, after: tuple[int, ChannelName] | None = None, limit: int
+    ) -> list[Membership]:
+        """Return channels whose newest message (or joining, if later) is not before `since`; newest first.
+
+        Of those with the same time (`Membership.at`), the first by name comes first. `after` is the time and the name of
+        the last one that is known: only what follows it in this order is returned.
+        """
 
     # Accounts and devices.
 

@@ -200,9 +200,11 @@ class CassandraStore:
         """Add members or change their roles, and remove others."""
         await self._background.complete(partial(self._members.change, channel, dict(put), list(remove), at))
 
-    async def memberships(self, user: UserId, *, since: int, limit: int) -> list[Membership]:
+    async def memberships(
+        self, user: UserId, *, since: int, after: tuple[int, ChannelName] | None = None, limit: int
+    ) -> list[Membership]:
         """Return the user's channels, newest first."""
-        return await self._members.memberships(user, since, limit)
+        return await self._members.memberships(user, since, after, limit)
 
     # Accounts and devices.
 
@@ -315,7 +317,7 @@ class CassandraStore:
 
     async def standings(self, users: Sequence[UserId], *, limit: int) -> list[Standing]:
         """Return where the newest channels of users stand."""
-        found = await at_once([partial(self._members.memberships, user, 0, limit) for user in users])
+        found = await at_once([partial(self._members.memberships, user, 0, None, limit) for user in users])
         heads = {
             (user, one.channel): one.last.seq
             for user, channels in zip(users, found, strict=True)

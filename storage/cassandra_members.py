@@ -141,7 +141,9 @@ class Members:
                 break
         return found
 
-    async def memberships(self, user: UserId, since: int, limit: int) -> list[Membership]:
+    async def memberships(
+        self, user: UserId, since: int, after: tuple[int, ChannelName] | None, limit: int
+    ) -> list[Membership]:
         """Read the user's channels, the newest first.
 
         Where each channel ends is read from its messages, many channels with one question: so a message costs no
@@ -157,9 +159,11 @@ class Members:
             Membership(channel=channel, role=role, joined_at=joined_at, last=last.get(channel))
             for channel, role, joined_at in channels
         ]
-        changed = {each.channel: max(each.joined_at, each.last.at if each.last else 0) for each in found}
-        found = [each for each in found if changed[each.channel] >= since]
-        found.sort(key=lambda each: (-changed[each.channel], each.channel))
+        found = [each for each in found if each.at >= since]
+        if after is not None:
+            at, name = after
+            found = [each for each in found if (-each.at, each.channel) > (-at, name)]
+        found.sort(key=lambda each: (-each.at, each.channel))
         return found[:limit]
 
 

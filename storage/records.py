@@ -55,6 +55,11 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     joined_at: int
     last: Place | None
 
+    @property
+    def at(self) -> int:
+        """When the newest message came, or when the user joined if that was later (Unix milliseconds)."""
+        return self.joined_at if self.last is None else max(self.last.at, self.joined_at)
+
 
 class MemberRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One user's belonging to one channel."""

@@ -154,9 +154,11 @@ class SqliteStore:
         added, removed = dict(put), list(remove)
         await self._writer.run(lambda db: members_table.change_members(db, channel, added, removed, at))
 
-    async def memberships(self, user: UserId, *, since: int, limit: int) -> list[Membership]:
+    async def memberships(
+        self, user: UserId, *, since: int, after: tuple[int, ChannelName] | None = None, limit: int
+    ) -> list[Membership]:
         """Return the user's channels, newest first."""
-        return await self._readers.run(lambda db: members_table.memberships(db, user, since, limit))
+        return await self._readers.run(lambda db: members_table.memberships(db, user, since, after, limit))
 
     # Accounts and devices.
 

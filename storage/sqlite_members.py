@@ -23,10 +23,13 @@ SELECT json_group_array(json_array(channel, role, joined_at, epoch, seq, at)) FR
     FROM members LEFT JOIN messages ON messages.channel = members.channel
         AND seq = (SELECT max(seq) FROM messages WHERE messages.channel = members.channel)
     WHERE user = ? AND max(joined_at, coalesce(at, joined_at)) >= ?
+        AND (-max(joined_at, coalesce(at, joined_at)), members.channel) > (?, ?)
     ORDER BY max(joined_at, coalesce(at, joined_at)) DESC, members.channel
     LIMIT ?
 )
 """
+
+_BEFORE_ALL = (2**63 - 1, "")
 
 _Row = tuple[ChannelName, Role, int, Epoch | None, Seq | None, int | None]
 _decode_rows = msgspec.json.Decoder(list[_Row]).decode
@@ -62,9 +65,12 @@ def _put(connection: sqlite3.Connection, channel: ChannelName, roles: Mapping[Us
     _PUT.run(connection, [(channel, user, str(role), at) for user, role in roles.items()])
 
 
-def memberships(connection: sqlite3.Connection, user: UserId, since: int, limit: int) -> list[Membership]:
+def memberships(
+    connection: sqlite3.Connection, user: UserId, since: int, after: tuple[int, ChannelName] | None, limit: int
+) -> list[Membership]:
     """Read the user's channels, the newest first."""
-    (text,) = connection.execute(_MEMBERSHIPS, (user, since, limit)).fetchone()
+    at, name = after or _BEFORE_ALL
+    (text,) = connection.execute(_MEMBERSHIPS, (user, since, -at, name, limit)).fetchone()
     return [_membership(row) for row in _decode_rows(text)]
 
 

@@ -428,6 +428,24 @@ class MemberContract:
         assert await names(0, 2) == ["group:5", "group:4"]
         assert await store.memberships(BOB, since=0, limit=10) == []
 
+    async def test_memberships_go_on_after_the_last_one_that_is_known(self, store: Store) -> None:
+        for number, joined in ((1, 300), (2, 200), (3, 200), (4, 200), (5, 100)):
+            await store.create_channel(ChannelName(f"group:{number}"), {ALICE: Role.MEMBER}, joined)
+        await write(store, [message(1, channel="group:5", at=200), message(1, channel="group:3", at=50)])
+
+        found: list[Membership] = []
+        while page := await store.memberships(
+            ALICE, since=0, after=(found[-1].at, found[-1].channel) if found else None, limit=2
+        ):
+            found += page
+        assert [each.channel for each in found] == ["group:1", "group:2", "group:3", "group:4", "group:5"]
+        assert [each.at for each in found] == [300, 200, 200, 200, 200]
+
+        # The last one that is known may be elsewhere by now, or gone.
+        after = await store.memberships(ALICE, since=0, after=(200, ChannelName("group:30")), limit=10)
+        assert [each.channel for each in after] == ["group:4", "group:5"]
+        assert await store.memberships(ALICE, since=201, after=(300, ChannelName("group:1")), limit=10) == []
+
 
 class AccountContract:
     """Accounts have names that differ in more than case."""
