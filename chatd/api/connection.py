@@ -26,11 +26,15 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState, H11SendableEvent
 
+from chatd.api.express import Express, Plain
 from chatd.api.problems import code_of_status, problem, problem_headers
 from chatd.api.turnstile import Turnstile
 
 READ_BYTES = 65536
 LINGER_SECONDS = 2.0
+
+# Many clients send a request's body by itself, right behind its head.
+_BODY_SECONDS = 0.01
 
 Address = tuple[str, int]
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)
@@ -46,6 +50,7 @@ class HttpSettings:
     idle_seconds: float
     stall_seconds: float
     turnstile: Turnstile
+    express: Express
 
 
 class Connection:
@@ -72,7 +77,8 @@ class Connection:
                         shared.app, shared.hypercorn, shared.context, tasks, state, tls, client, server, self._send
                     )
                     await protocol.initiate()
-                    await self._read(protocol, data)
+                    whose = _Whose(tls, client, server)
+                    await self._read(protocol, whose, data)
                     whole.deadline = trio.current_time() + shared.stall_seconds
                     await protocol.handle(Closed())
         finally:
@@ -83,12 +89,18 @@ class Connection:
         if self._is_idle:
             self._reading.cancel()
 
-    async def _read(self, protocol: "Http1 | Http2", data: bytes) -> None:
+    async def _read(self, protocol: "Http1 | Http2", whose: "_Whose", data: bytes) -> None:
         with self._reading:
             self._reading.deadline = trio.current_time() + self._settings.idle_seconds
             while data and not self._is_ending:
                 await self._settings.turnstile.enter()
-                await protocol.handle(RawData(data))
+                plain = None
+                if isinstance(protocol, Http1) and protocol.is_at_rest:
+                    plain, data = await self._plain(data)
+                if plain is not None:
+                    await self._answer(plain, whose)
+                else:
+                    await protocol.handle(RawData(data))
                 if isinstance(protocol, Http2):
                     # Its own word is late when a stream was reset, or ended while it was being opened.
                     self._set_idle(protocol.idle)
@@ -96,6 +108,29 @@ class Connection:
                     data = bytes(await self._stream.receive_some(READ_BYTES))
                 except _GONE:
                     break
+
+    async def _plain(self, data: bytes) -> tuple[Plain | None, bytes]:
+        """Return the request that these bytes are if it is a plain one and whole, and all bytes that have come."""
+        express = self._settings.express
+        plain = express.read(data)
+        if plain is not None and plain.missing:
+            # What ended meanwhile is found to be so by the next read.
+            with trio.move_on_after(_BODY_SECONDS), suppress(*_GONE):
+                data += bytes(await self._stream.receive_some(READ_BYTES))
+            plain = express.read(data)
+        return (plain if plain is not None and not plain.missing else None), data
+
+    async def _answer(self, plain: Plain, whose: "_Whose") -> None:
+        """Serve a plain request here and now; the next one is read when it is answered."""
+        self._set_idle(False)
+        answer, ends = await self._settings.express.answer(
+            plain, tls=whose.tls, client=whose.client, server=whose.server
+        )
+        await self._write(answer)
+        if ends:
+            await self._send(Closed())
+        else:
+            self._set_idle(True)
 
     async def _send(self, event: Event) -> None:
         """Do what the protocol says: write, end, or note that the last request was answered."""
@@ -155,10 +190,25 @@ class Connection:
             return
 
 
+@dataclass(frozen=True, slots=True)
+class _Whose:
+    """What is known of a connection before its first request."""
+
+    tls: bool
+    client: Address
+    server: Address
+
+
 class Http1(H11Protocol):
     """HTTP/1.1 that never becomes anything else: an `Upgrade` is ignored, as RFC 9110 section 7.8 allows."""
 
     _held = b""
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no request is under way, and none has begun to come."""
+        machine = self.connection
+        return machine.our_state is machine.their_state is h11.IDLE and not machine.trailing_data[0]
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Stay with HTTP/1.1."""

@@ -11,6 +11,7 @@ from quart_trio import QuartTrio
 
 from chatd.api.connection import Address, Connection, HttpSettings
 from chatd.api.cors import Cors
+from chatd.api.express import Express
 from chatd.api.gate import Gate, HotRoute, KeyDesk
 from chatd.api.turnstile import Turnstile
 from chatd.config import Config, Limits
@@ -49,6 +50,7 @@ class HttpServer:
             hot,
             Cors(config.server.cors_origins),
         )
+        self._hot = hot
         self._stall_seconds = config.websocket.stall_seconds
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
@@ -65,6 +67,7 @@ class HttpServer:
             idle_seconds=limits.http_idle_seconds,
             stall_seconds=self._stall_seconds,
             turnstile=self._turnstile,
+            express=Express(self._gate, self._hot.matches, limits.head_bytes),
         )
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

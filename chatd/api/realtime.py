@@ -21,7 +21,7 @@ class HistoryResult(msgspec.Struct, frozen=True):
 
 
 class MembershipsResult(msgspec.Struct, frozen=True):
-    """Member channels of a user, the one with the newest message first."""
+    """Member channels of a user, the one with the newest message first; `more` tells whether there is another page."""
 
     channels: list[Conversation]
     more: bool
@@ -49,8 +49,13 @@ class Realtime(Protocol):
     async def channel_presence(self, principal: Principal, channel: str) -> ChannelPresence | Refused:
         """Return who is in a channel."""
 
-    async def memberships(self, principal: Principal, since: int, limit: int) -> MembershipsResult | Refused:
-        """Return the user's member channels that changed at or after `since` (Unix milliseconds)."""
+    async def memberships(
+        self, principal: Principal, since: int, after: tuple[int, str] | None, limit: int
+    ) -> MembershipsResult | Refused:
+        """Return a page of the user's member channels that changed at or after `since` (Unix milliseconds).
+
+        `after` is the time and the name of the last one of the page before.
+        """
 
     def not_ready(self) -> str | None:
         """Return why this node should get no new clients now; None when it should."""

@@ -13,6 +13,7 @@ import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 from quart_trio import QuartTrio
 
+from chatd.api.express import whole_body
 from chatd.api.passage import passage_of
 from chatd.api.problems import ApiError, Problem, problem, problem_headers, problem_of
 from chatd.api.server.publish import publish_one
@@ -73,6 +74,10 @@ class HotPublish:
 
     async def _read(self, scope: HTTPScope, receive: ASGIReceiveCallable) -> bytes | None:
         """Return the body; None if the client left."""
+        whole = whole_body(scope)
+        if whole is not None:
+            self._check_size(len(whole))
+            return whole
         parts: list[bytes] = []
         size = 0
         with trio.move_on_after(self._body_seconds):
@@ -82,11 +87,14 @@ class HotPublish:
                     return None
                 parts.append(event["body"])
                 size += len(event["body"])
-                if size > self._body_bytes:
-                    raise ApiError(ErrorCode.TOO_LARGE, f"a body may have {self._body_bytes} bytes")
+                self._check_size(size)
                 if not event["more_body"]:
                     return parts[0] if len(parts) == 1 else b"".join(parts)
         raise ApiError(ErrorCode.TIMEOUT, "the body did not arrive in time", status=408)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._body_bytes:
+            raise ApiError(ErrorCode.TOO_LARGE, f"a body may have {self._body_bytes} bytes")
 
 
 def _refusal(described: Problem) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:

@@ -28,6 +28,14 @@ from protocol.names import Epoch, Seq, is_key
 
 Limit = Annotated[int, Meta(ge=1, le=1000, description="how many at most; the server may have a lower limit")]
 
+After = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9]{1,15},[^,]{1,255}$",
+        description="`at` and `channel` of the last one of the page before: AT,CHANNEL",
+    ),
+]
+
 
 class NewMessage(msgspec.Struct, frozen=True):
     """A message to append. With a `key` of your own it is stored once, however often you send it."""
@@ -72,11 +80,12 @@ class HistoryAnswer(msgspec.Struct, frozen=True):
     more: bool
 
 
-class Since(msgspec.Struct, frozen=True):
-    """Only channels that changed at or after this time (Unix milliseconds)."""
+class ChannelsPage(msgspec.Struct, frozen=True):
+    """Which channels: only those that changed at or after `since` (Unix milliseconds), and which page of them."""
 
     since: Number = 0
     limit: Limit = 100
+    after: After | None = None
 
 
 def channel_routes(services: Services) -> Blueprint:
@@ -118,13 +127,15 @@ def channel_routes(services: Services) -> Blueprint:
     @routes.get("/channels")
     @tag(["messages"])
     @security_scheme([{"bearer": []}])
-    @document_querystring(Since)
+    @document_querystring(ChannelsPage)
     @document_response(MembershipsResult)
     async def channels() -> Response:
         """List your member channels, the one with the newest message first."""
         principal = await speaker(services)
-        asked = read_query(Since)
-        return json_response(allowed(await realtime.memberships(principal, asked.since, asked.limit)))
+        asked = read_query(ChannelsPage)
+        return json_response(
+            allowed(await realtime.memberships(principal, asked.since, _place(asked.after), asked.limit))
+        )
 
     return routes
 
@@ -143,6 +154,14 @@ def _key_of(message: NewMessage) -> tuple[str, bool]:
     if not is_key(key):
         raise ApiError(ErrorCode.BAD_REQUEST, "a key has 1 to 128 printable ASCII characters without space")
     return key, message.retry or header is not None
+
+
+def _place(after: str | None) -> tuple[int, str] | None:
+    """Return the time and the name that a query says a page is to begin behind."""
+    if after is None:
+        return None
+    at, _, channel = after.partition(",")
+    return int(at), channel
 
 
 def _body_of(message: NewMessage) -> Body:

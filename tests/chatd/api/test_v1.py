@@ -173,6 +173,20 @@ async def test_conversations_are_listed(ask: Ask) -> None:
     _, listed = await ask("GET", "/v1/channels?since=7&limit=3")
     conversation = {"channel": "dm:alice:bob", "role": "member", "epoch": "e", "seq": 3, "at": 7, "read": 0}
     assert listed == {"channels": [conversation], "more": False}
+    _, listed = await ask("GET", "/v1/channels?after=9,group:a&limit=3")
+    assert [(one["at"], one["channel"]) for one in listed["channels"]] == [(9, "group:a")]
+    for after in (
+        "9",
+        "group:a",
+        "9,",
+        ",group:a",
+        "x,group:a",
+        "-9,group:a",
+        "9,group:a,b",
+        "9" * 16 + ",group:a",
+        "²,a",
+    ):
+        assert (await ask("GET", f"/v1/channels?after={after}"))[0] == 400
 
 
 @pytest.mark.parametrize(("code", "status"), REFUSALS)
