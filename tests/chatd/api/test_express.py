@@ -150,8 +150,8 @@ async def server(services: Services, hot: Hot) -> AsyncIterator[HttpServer]:
     app = hot.app = build_app(services)
 
     @app.post("/app")
-    async def echo() -> bytes:
-        return bytes(await request.get_data(as_text=False))
+    async def echo() -> str:
+        return str(await request.get_data(as_text=True))
 
     made = HttpServer(app, CONFIG, AddressLimiter(CONFIG.limits), Counters(), NoKeys(), hot)
     async with trio.open_nursery() as nursery:
