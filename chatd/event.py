@@ -78,6 +78,6 @@ def conversation(membership: Membership, read: int) -> Conversation:
         role=membership.role,
         epoch=last.epoch if last is not None else Epoch(""),
         seq=last.seq if last is not None else Seq(0),
-        at=max(last.at, membership.joined_at) if last is not None else membership.joined_at,
+        at=membership.at,
         read=read,
     )

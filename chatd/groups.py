@@ -18,7 +18,7 @@ from protocol.body import json_body
 from protocol.codes import ErrorCode
 from protocol.names import ChannelName, UserId, is_user_id
 from storage import AlreadyExists, Store, StoreError
-from storage.records import Membership, Role
+from storage.records import Role
 
 MEMBERS_KIND = "members"
 
@@ -75,10 +75,6 @@ class Groups:
             require(principal, Action.CREATE, address, ())
             await self._begin_direct(address, address.pair, [user for user in address.pair if user != principal.user])
         return address.pair
-
-    async def memberships(self, principal: Principal, since: int, limit: int) -> list[Membership]:
-        """Return the principal's member channels, the newest first."""
-        return await self._store.memberships(principal.user, since=since, limit=limit)
 
     # Changing.
 

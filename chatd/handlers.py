@@ -9,7 +9,8 @@ from chatd.backend.handlers import ServerSessions
 from chatd.backend.key_text import is_key_text
 from chatd.broker import RETRY_SECONDS
 from chatd.broker.logs import TooManyChannels
-from chatd.event import conversation, message_event
+from chatd.conversations import Conversations
+from chatd.event import message_event
 from chatd.greeting import Greeting
 from chatd.groups import Groups
 from chatd.hub import Hub
@@ -64,6 +65,7 @@ class Handlers:
         greeting: Greeting,
         reading: Reading,
         reads: ReadMarks,
+        conversations: Conversations,
         groups: Groups,
         directory: Directory,
         tracker: Tracker,
@@ -76,6 +78,7 @@ class Handlers:
         self._greeting = greeting
         self._reading = reading
         self._reads = reads
+        self._conversations = conversations
         self._groups = groups
         self._directory = directory
         self._tracker = tracker
@@ -194,12 +197,10 @@ class Handlers:
         session.reply(answer)
 
     async def on_channels(self, session: Session, principal: Principal, command: Channels) -> None:
-        """List the user's member channels."""
-        found = await self._groups.memberships(principal, command.since, command.limit + 1)
-        listed = found[: command.limit]
-        marks = await self._reads.of(principal.user, [item.channel for item in listed])
-        conversations = [conversation(item, marks.get(item.channel, 0)) for item in listed]
-        more = len(found) > command.limit
+        """List a page of the user's member channels."""
+        conversations, more = await self._conversations.page(
+            principal.user, since=command.since, after=command.after, limit=command.limit
+        )
         session.reply(ChannelsAnswer(id=command.id, channels=conversations, more=more))
 
     async def on_members(self, session: Session, principal: Principal, command: Members) -> None:

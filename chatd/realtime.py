@@ -6,10 +6,8 @@ from chatd.accounts.principal import Principal
 from chatd.api.realtime import HistoryResult, MembershipsResult
 from chatd.broker import RETRY_SECONDS, Published, Refused
 from chatd.broker.logs import TooManyChannels
-from chatd.event import conversation
-from chatd.groups import Groups
+from chatd.conversations import Conversations
 from chatd.reading import ChannelPresence, Reading
-from chatd.reads import ReadMarks
 from chatd.rights import Denied, Directory
 from chatd.router import Router
 from protocol.body import Body
@@ -24,15 +22,13 @@ class NodeRealtime:
         self,
         router: Router,
         reading: Reading,
-        reads: ReadMarks,
-        groups: Groups,
+        conversations: Conversations,
         directory: Directory,
         not_ready: Callable[[], str | None],
     ) -> None:
         self._router = router
         self._reading = reading
-        self._reads = reads
-        self._groups = groups
+        self._conversations = conversations
         self._directory = directory
         self.not_ready = not_ready
         """Return why this node should get no new clients now; None when it should."""
@@ -68,13 +64,11 @@ class NodeRealtime:
         except Denied as error:
             return _refused(error)
 
-    async def memberships(self, principal: Principal, since: int, limit: int) -> MembershipsResult | Refused:
-        """Return the user's member channels that changed at or after `since`."""
-        found = await self._groups.memberships(principal, since, limit + 1)
-        listed = found[:limit]
-        marks = await self._reads.of(principal.user, [item.channel for item in listed])
-        conversations = [conversation(item, marks.get(item.channel, 0)) for item in listed]
-        return MembershipsResult(conversations, len(found) > limit)
+    async def memberships(
+        self, principal: Principal, since: int, after: tuple[int, str] | None, limit: int
+    ) -> MembershipsResult | Refused:
+        """Return a page of the user's member channels that changed at or after `since`."""
+        return MembershipsResult(*await self._conversations.page(principal.user, since=since, after=after, limit=limit))
 
 
 def _refused(error: Denied | TooManyChannels) -> Refused:

@@ -91,6 +91,12 @@ def read_presence(raw: Mapping[str, Any]) -> Presence:
     return Presence(raw.get("channel"), raw.get("count"), states)
 
 
+def channels_command(since: int, limit: int, after: Conversation | None) -> dict[str, Any]:
+    """Make the command whose answer is a page of the user's member channels: the one that follows `after`."""
+    command = {"type": "channels", "since": since, "limit": limit}
+    return command if after is None else {**command, "after": [after.at, after.channel]}
+
+
 def read_conversation(raw: Mapping[str, Any]) -> Conversation:
     """Make one line of the answer to `channels`."""
     return Conversation(raw["channel"], raw["role"], raw["epoch"], raw["seq"], raw["at"], raw.get("read", 0))

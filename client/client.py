@@ -15,6 +15,7 @@ from client.answers import (
     Sent,
     Session,
     Subscription,
+    channels_command,
     read_conversation,
     read_presence,
 )
@@ -145,9 +146,15 @@ class Client:
         self._link.is_away = state == "away"
         await self.call({"type": "status", "state": state})
 
-    async def channels(self, *, since: int = 0, limit: int = 100) -> tuple[Conversation, ...]:
-        """List the member channels of the user that had news since a time (Unix milliseconds), the newest first."""
-        answer = await self.call({"type": "channels", "since": since, "limit": limit})
+    async def channels(
+        self, *, since: int = 0, limit: int = 100, after: Conversation | None = None
+    ) -> tuple[Conversation, ...]:
+        """List the member channels of the user that had news since a time (Unix milliseconds), the newest first.
+
+        The next page follows `after` the last one of the page before; an empty page is the end. The server may give
+        fewer than `limit`.
+        """
+        answer = await self.call(channels_command(since, limit, after))
         return tuple(map(read_conversation, answer["channels"]))
 
     async def read(self, channel: str, seq: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 
-from client.answers import Conversation, read_conversation
+from client.answers import Conversation, channels_command, read_conversation
 from client.connection import Connection, Raw
 from client.errors import MALFORMED, ClientError, ConnectionClosed, RequestError
 from client.events import Event, Gap, Message, Unsubscribed, read_event, read_message
@@ -19,6 +19,7 @@ log = logging.getLogger("chatd.client")
 PAGE = 200
 FILL_PAGES = 10
 CHANNELS = 1000
+CHANNEL_PAGES = 10
 OWN_ANSWER_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 TRIES = 5
@@ -102,14 +103,23 @@ class Delivery:
 
     async def _catch_up(self, connection: Connection, since: int, resumed: set[str]) -> None:
         try:
-            answer = await _persist(connection, {"type": "channels", "since": since, "limit": CHANNELS})
-            for conversation in reversed([read_conversation(raw) for raw in answer["channels"]]):
+            for conversation in reversed(await self._with_news(connection, since)):
                 if conversation.channel not in resumed:
                     await self._catch_up_with(connection, conversation, since)
         except (ClientError, *MALFORMED) as error:
             log.info("cannot ask what was missed: %r", error)
         for channel in self._places.stop_holding_unknown():
             self._release(channel)
+
+    async def _with_news(self, connection: Connection, since: int) -> list[Conversation]:
+        """Return the conversations with news since that time, the newest first."""
+        found: list[Conversation] = []
+        for _ in range(CHANNEL_PAGES):
+            answer = await _persist(connection, channels_command(since, CHANNELS, found[-1] if found else None))
+            found += map(read_conversation, answer["channels"])
+            if not answer["more"]:
+                break
+        return found
 
     async def _catch_up_with(self, connection: Connection, conversation: Conversation, since: int) -> None:
         """Bring a conversation to where the server says it stands."""

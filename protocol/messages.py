@@ -95,10 +95,14 @@ class Status(Command, tag="status", frozen=True, kw_only=True, gc=False):
 
 
 class Channels(Command, tag="channels", frozen=True, kw_only=True, gc=False):
-    """List the member channels of the user, the one with the newest message first."""
+    """List the member channels of the user, the one with the newest message first.
+
+    `after` has `at` and `channel` of the last one that is known: the next page begins behind it.
+    """
 
     since: Number = 0
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    after: tuple[Number, Text] | None = None
 
 
 class Read(Command, tag="read", frozen=True, kw_only=True, gc=False):

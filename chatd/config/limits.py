@@ -24,6 +24,7 @@ class Limits(Section, frozen=True, kw_only=True):
     recover_messages: Count = 500
     recover_bytes: Count = 2_097_152
     history_messages: Count = 200
+    listed_channels: Count = 1000
     commands_per_second: Rate = 30.0
     commands_burst: Count = 120
     messages_per_second: Rate = 10.0

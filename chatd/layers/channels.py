@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 
+from chatd.conversations import Conversations
 from chatd.drafting import Drafting
 from chatd.groups import Groups
 from chatd.layers.ground import Ground
@@ -25,6 +26,7 @@ class Channels:
     router: Router
     reading: Reading
     reads: ReadMarks
+    conversations: Conversations
 
 
 def build_channels(ground: Ground, reach: Reach) -> Channels:
@@ -48,4 +50,5 @@ def build_channels(ground: Ground, reach: Reach) -> Channels:
         Router(reach.hub, Drafting(ground.directory, groups), ground.counters),
         Reading(reach.hub, groups, reach.tracker),
         reads,
+        Conversations(store, reads, lambda: ground.settings.limits),
     )

@@ -98,6 +98,7 @@ def _build_handlers(below: Below) -> Handlers:
         greeting,
         channels.reading,
         channels.reads,
+        channels.conversations,
         channels.groups,
         ground.directory,
         reach.tracker,
@@ -142,9 +143,7 @@ def _services(below: Below, metrics: Metrics, not_ready: Callable[[], str | None
         ground.store, ground.directory, pushing.providers, push.webpush.hosts, push.tokens_per_device, ground.clock
     )
     accounts.on_revoked.append(lambda device: pushing.later(partial(devices.forget, device)))
-    realtime = NodeRealtime(
-        channels.router, channels.reading, channels.reads, channels.groups, ground.directory, not_ready
-    )
+    realtime = NodeRealtime(channels.router, channels.reading, channels.conversations, ground.directory, not_ready)
     return Services(
         config=ground.config,
         accounts=accounts,

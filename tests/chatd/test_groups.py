@@ -8,7 +8,7 @@ import pytest
 
 from chatd.config import NAMESPACES, Config
 from protocol.codes import ErrorCode
-from tests.rig.node import Device, Rig, running_node
+from tests.rig.node import Device, Rig, changed, running_node
 
 
 async def enter_all(rig: Rig, *users: str) -> list[Device]:
@@ -98,6 +98,29 @@ async def test_a_group_needs_a_free_name_known_users_and_room(tmp_path: Path) ->
         assert await _refused(alice, type="invite", channel="group:g", users=["carol"]) == ErrorCode.TOO_MANY_MEMBERS
         for channel in ("dm:alice:bob", "room:a", "user:alice"):
             assert await _refused(alice, type="create", channel=channel) == ErrorCode.FORBIDDEN
+
+
+async def test_member_channels_are_listed_page_by_page(tmp_path: Path) -> None:
+    async with running_node(tmp_path, changed("limits", listed_channels=2)) as rig:
+        alice, bob = await enter_all(rig, "alice", "bob")
+        names = [f"group:{number}" for number in range(5)]
+        for name in names:
+            await _done(alice, type="create", channel=name, members=["bob"])
+            await bob.hear()
+        first = await bob.ask(type="channels")  # as clients say it that know of no pages
+        assert (len(first["channels"]), first["more"]) == (2, True)
+
+        listed, more = first["channels"], True
+        while more:
+            page = await bob.ask(type="channels", limit=1000, after=[listed[-1]["at"], listed[-1]["channel"]])
+            listed, more = listed + page["channels"], page["more"]
+        assert sorted(one["channel"] for one in listed) == names
+        assert [one["at"] for one in listed] == sorted((one["at"] for one in listed), reverse=True)
+        last = listed[-1]
+        page = await bob.ask(type="channels", after=[last["at"], last["channel"]])
+        assert (page["channels"], page["more"]) == ([], False)
+        for after in ([], [1], [-1, "group:a"], ["1", "group:a"], "1,group:a", [1, "x" * 256]):
+            assert await _refused(bob, type="channels", after=after) == ErrorCode.BAD_REQUEST
 
 
 async def test_a_direct_chat_begins_with_its_first_message(rig: Rig) -> None:

@@ -599,7 +599,10 @@ async def test_conversations_with_news_are_caught_up_after_a_reconnect(
         await again.message("dm:alice:carol", 3)  # live, while it is asked what was missed
         places = [("dm:alice:carol", 3), ("group:old", 2)]
         conversations = [{"channel": c, "role": "member", "epoch": "e", "seq": s, "at": 2} for c, s in places]
-        await again.say("channels", id=command["id"], channels=conversations, more=False)
+        await again.say("channels", id=command["id"], channels=conversations[:1], more=True)
+        command = await again.receive("channels")
+        assert command["after"] == [2, "dm:alice:carol"]
+        await again.say("channels", id=command["id"], channels=conversations[1:], more=False)
         await _history(again, after=1, messages=[message("group:old", 2)])
         command = await again.receive("history")
         assert command["channel"] == "dm:alice:carol"

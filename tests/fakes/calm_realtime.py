@@ -68,11 +68,17 @@ class CalmRealtime:
             return self.refusal
         return ChannelPresence(1, [UserState(user=principal.user, state="online")])
 
-    async def memberships(self, principal: Principal, since: int, limit: int) -> MembershipsResult | Refused:
+    async def memberships(
+        self, principal: Principal, since: int, after: tuple[int, str] | None, limit: int
+    ) -> MembershipsResult | Refused:
         if self.refusal is not None:
             return self.refusal
         conversation = Conversation(
-            channel=ChannelName("dm:alice:bob"), role="member", epoch=Epoch("e"), seq=Seq(limit), at=since
+            channel=ChannelName(after[1] if after else "dm:alice:bob"),
+            role="member",
+            epoch=Epoch("e"),
+            seq=Seq(limit),
+            at=after[0] if after else since,
         )
         return MembershipsResult([conversation], more=False)
 

@@ -48,7 +48,7 @@ def all_commands(codec: Codec) -> list[m.AnyCommand]:
         m.History(id=6, channel="room:a", before=9, after=2**53 - 1, limit=1000),
         m.Presence(id=7, channel="room:a", users=["alice", "bob"]),
         m.Status(id=8, state="away"),
-        m.Channels(id=9, since=5, limit=7),
+        m.Channels(id=9, since=5, limit=7, after=(9, "group:a")),
         m.Create(id=10, channel="group:a", members=["bob"]),
         m.Members(id=11, channel="group:a"),
         m.Invite(id=12, channel="group:a", users=["bob"], role="admin"),

@@ -184,7 +184,7 @@ async def test_conversations_are_listed(ask: Ask) -> None:
         "-9,group:a",
         "9,group:a,b",
         "9" * 16 + ",group:a",
-        "²,a",
+        "%C2%B2,a",
     ):
         assert (await ask("GET", f"/v1/channels?after={after}"))[0] == 400
 
