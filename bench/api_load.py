@@ -56,13 +56,9 @@ def post(path: str, token: str, body: object) -> bytes:
     return head.encode() + content
 
 
-def http_load(
-    address: Address, request: Callable[[int], bytes], connections: int, seconds: float, rate: float = 0.0
-) -> ApiLoad:
-    """Let each connection repeat its request for so long, all together at most `rate` a second (0: no bound)."""
-    return trio.run(
-        _spread, partial(_repeat, address, request, connections / rate if rate else 0.0), connections, seconds
-    )
+def http_load(address: Address, request: Callable[[int], bytes], connections: int, seconds: float) -> ApiLoad:
+    """Let each connection repeat its request for so long, as fast as it is answered."""
+    return trio.run(_spread, partial(_repeat, address, request), connections, seconds)
 
 
 def session_load(address: Address, key: str, channel: str, data_bytes: int, window: int, seconds: float) -> ApiLoad:
@@ -96,9 +92,7 @@ async def _spread(task: Task, count: int, seconds: float) -> ApiLoad:
     return load
 
 
-async def _repeat(
-    address: Address, request: Callable[[int], bytes], pause: float, number: int, end: float, load: ApiLoad
-) -> None:
+async def _repeat(address: Address, request: Callable[[int], bytes], number: int, end: float, load: ApiLoad) -> None:
     stream = await trio.open_tcp_stream(*address)
     data = request(number)
     held = bytearray()
@@ -110,8 +104,6 @@ async def _repeat(
                 raise ApiLoadFailed(bytes(head.partition(b"\r\n")[0] + b" " + body[:200]).decode(errors="replace"))
             load.answered += 1
             load.latencies.append(time.perf_counter() - began)
-            if pause:
-                await trio.sleep(max(0.0, began + pause - time.perf_counter()))
 
 
 async def _answer(stream: trio.SocketStream, held: bytearray) -> tuple[bytes, bytes]:

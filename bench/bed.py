@@ -63,6 +63,11 @@ class Bed:
         self.round = Round(server.name, server.version)
         self._sign = signer(server.secret)
 
+    @property
+    def generator_core(self) -> int | None:
+        """The core of the first load generator, for whatever else makes load."""
+        return self.fleet.core
+
     def seat(self, user: str, **more: object) -> Seat:
         """Make a client with a token of its own."""
         return Seat(user, self._sign(user), **more)  # type: ignore[arg-type]  # Seat checks its own fields

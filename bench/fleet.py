@@ -35,6 +35,7 @@ class Fleet:
 
     def __init__(self, server: Server, cores: Cores, body_bytes: int, watch: Watch) -> None:
         self._watch = watch
+        self.core = cores.generators[0]
         self._posts = [
             worker.Post(core, server.dialect, server.addresses, body_bytes, number)
             for number, core in enumerate(cores.generators)

@@ -1,14 +1,14 @@
 """Backends at the server API: requests, batches, a server session, and what readers notice of them."""
 
 import json
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.accounts import Population
 from bench.api_load import Address, ApiLoad, ask, http_load, post, session_load
-from bench.bed import Bed, ScenarioFailed
+from bench.bed import Bed, Measured, ScenarioFailed
+from bench.beside import Requests, answering, requesting
 from bench.loopback import check_target, parse_address
 from bench.pace import Pace
 from bench.tokens import signer
@@ -24,6 +24,8 @@ _MESSAGES = "/v1/server/channels/event:bench{}/messages"
 @dataclass(frozen=True, slots=True)
 class Api:
     """Publish as fast as answers come, in three ways; then a room is measured alone and beside half of the first.
+
+    As a control it is also measured while as many requests go to a program that only answers.
 
     `connections` stay open over HTTP; a batch has `batch` messages; a server session has `in_flight` unanswered sends.
     Backends ask the node at `requests_to` (HOST:PORT), which is another one of the same cluster; else the measured one.
@@ -84,20 +86,36 @@ class Api:
         return came
 
     def _beside(self, bed: Bed, single: Request, rate: float) -> None:
-        """Measure a room alone, and again while requests come at this rate."""
+        """Measure a room alone, then while requests come at this rate: to a program that only answers, and here."""
         room = bed.server.dialect.room("api")
         readers = [bed.seat(f"reader{index}", reads=room, subscribes=True) for index in range(self.clients)]
         bed.open([bed.seat("publisher", writes=room), *readers])
-        alone = bed.measure(Pace(rate=self.rate), self.seconds).drained.delivery_latencies.percentiles_ms((99,))[0]
+        alone = bed.measure(Pace(rate=self.rate), self.seconds)
+        requests = [single(number) for number in range(self.connections)]
+        with answering(bed.generator_core) as control_address:
+            control, _ = self._room(bed, requests, control_address, rate)
+        beside, load = self._room(bed, requests, self._requests_to(bed), rate)
+        bed.report(beside)
+        alone_ms, control_ms, beside_ms = _p99(alone), _p99(control), _p99(beside)
+        bed.round.figures |= {
+            "requests_beside_per_second": load.per_second,
+            "requests_beside_p99_ms": load.percentile_ms(99),
+            "alone_p99_ms": alone_ms,
+            "control_p99_ms": control_ms,
+            "beside_p99_ms": beside_ms,
+            "p99_ratio": beside_ms / alone_ms,
+            "p99_ratio_to_control": beside_ms / control_ms,
+        }
+
+    def _room(self, bed: Bed, requests: list[bytes], address: Address, rate: float) -> tuple[Measured, ApiLoad]:
+        """Measure the room while requests come to an address, a little longer than the room is measured."""
         bed.fleet.forget()
-        whole = self.seconds + 2.0  # a little longer than the room is measured
-        requests = threading.Thread(
-            target=http_load, args=(self._requests_to(bed), single, self.connections, whole, rate), daemon=True
-        )
-        requests.start()
-        time.sleep(0.5)
-        measured = bed.measure(Pace(rate=self.rate), self.seconds, warm_seconds=0.0)
-        requests.join()
-        bed.report(measured)
-        beside = measured.drained.delivery_latencies.percentiles_ms((99,))[0]
-        bed.round.figures |= {"alone_p99_ms": alone, "beside_p99_ms": beside, "p99_ratio": beside / alone}
+        order = Requests(address, requests, rate, self.seconds + 1.0)
+        with requesting(order, bed.generator_core) as running:
+            time.sleep(0.5)
+            measured = bed.measure(Pace(rate=self.rate), self.seconds, warm_seconds=0.0)
+            return measured, running.wait()
+
+
+def _p99(measured: Measured) -> float:
+    return measured.drained.delivery_latencies.percentiles_ms((99,))[0]
