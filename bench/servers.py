@@ -227,7 +227,7 @@ def wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.02)
-    raise ServerFailed(f"{process.args} did not start")
+    raise ServerFailed(f"{process.args!r} did not start")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

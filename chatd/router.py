@@ -7,7 +7,8 @@ session ─ commands of one read ─► Router.send
              answers               in the order of the commands, joined with the turn's other writes
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -27,6 +28,9 @@ from protocol.messages import Error, Send, Sent
 from protocol.names import ChannelName
 from storage.records import StoredMessage
 
+PublishSoon = Callable[[Draft, Callable[[Published | Refused], None]], bool]
+"""Places one draft without a task, and calls back with its answer, once and later; False: nothing was done."""
+
 
 class Admission(Protocol):
     """Checks what a backend sends, in the place of a user's limits and rights."""
@@ -44,12 +48,14 @@ class Router:
         self._counters = counters
         self._monotonic = hub.monotonic
         self.broker: Broker  # set by the node: the broker delivers through this router
+        self.publish_soon: PublishSoon | None = None  # set by the node, where the broker has it
         self.hooks: Hooks | None = None  # set by the node, if a backend is asked what may be sent
         self.admission: Admission  # set by the node, of server sessions
 
-    def send_now(self, session: Session, command: Send, now: float) -> bool:
-        """Publish and answer one message that came alone, if nothing has to be waited for: the short way of `send`.
+    def send_now(self, session: Session, command: Send, now: float, alone: bool) -> bool:
+        """Publish and answer one message, if no task has to wait for it: the short way of `send`.
 
+        Where the broker can say later where it was placed, one that came alone is answered then.
         Return False, with nothing done, where `send` has to do it: it waits for the store, and says what is wrong.
         """
         user, permit = session.user, session.permit
@@ -61,6 +67,11 @@ class Router:
         try:
             message = self.broker.publish_nowait(wanted)
         except trio.WouldBlock:
+            if alone and self.publish_soon is not None:
+                answered = partial(self._answered, session, command, now)
+                session.under_way = self.publish_soon(wanted, answered)
+                if session.under_way:
+                    return True
             user.bucket.give_back()
             return False
         session.reply(Sent(id=command.id, channel=message.channel, epoch=message.epoch, seq=message.seq, at=message.at))
@@ -70,6 +81,20 @@ class Router:
         session.messages_in += 1
         counters.ack.observe(self._monotonic() - now)
         return True
+
+    def _answered(self, session: Session, command: Send, started: float, outcome: Published | Refused) -> None:
+        """Answer a message that was under way, and let the session go on."""
+        session.settle()
+        answer = _answer(command, outcome)
+        counters = self._counters
+        counters.commands["send"] += 1
+        if isinstance(answer, Error):
+            counters.errors[answer.code] += 1
+        elif not answer.duplicate:
+            counters.messages_in += 1
+            session.messages_in += 1
+        session.reply(answer)
+        counters.ack.observe(self._monotonic() - started)
 
     async def send(self, session: Session, commands: list[Send], started: float) -> None:
         """Publish what one read of a session brought, and answer each in its order.

@@ -61,8 +61,10 @@ TRANSITIONS = {
 PING_FRAME = server_frame(Opcode.PING, b"")
 
 
-SendNow = Callable[["Session", Send, float], bool]
-"""Publishes and answers one message if nothing has to be waited for; tells whether it did."""
+SendNow = Callable[["Session", Send, float, bool], bool]
+"""Publishes and answers one message if no task has to wait for it; tells whether it did, or will.
+
+The last argument says whether the message came alone: only then its answer may come later, by `under_way`."""
 
 
 class Session:
@@ -77,6 +79,7 @@ class Session:
         "_reader",
         "_room",
         "_send_now",
+        "_settled",
         "attributes",
         "bucket",
         "caller",
@@ -97,6 +100,7 @@ class Session:
         "stalled_since",
         "state",
         "subscriptions",
+        "under_way",
         "user",
     )
 
@@ -120,6 +124,7 @@ class Session:
         self.stalled_since: float | None = None
         self.close_code: int | None = None
         self.early: list[StoredMessage] | None = None  # of member channels, while `connect` resumes cursors
+        self.under_way = False  # a message is being placed, which no task waits for; nothing else is served meanwhile
         self.send: Callable[[bytes], int] = link.send
         self.direct: bytes | None = link.ring_head
         self._held: list[bytes] | None = None
@@ -128,6 +133,7 @@ class Session:
         self._reader = reader
         self._fed: list[tuple[int, bytes]] | None = None  # what `_serve` took from the reader and left to the task
         self._failure: Exception | None = None  # what went wrong there
+        self._settled: trio.Event | None = None  # what the session's own task waits for while a message is under way
         self._send_now: SendNow
         self._format_opcode = format_.codec.opcode
 
@@ -162,7 +168,7 @@ class Session:
     def _serve(self) -> bool:
         """Read, and serve what needs no waiting; tell whether nothing is left for the task. Called by the poller."""
         bucket = self.bucket
-        if self.permit is None or bucket is None or self._outbox is not None or self.refused:
+        if self.permit is None or bucket is None or self._outbox is not None or self.refused or self.under_way:
             return False
         data = self.link.read_nowait()
         if not data:
@@ -190,7 +196,7 @@ class Session:
                 if opcode != expected:
                     break
                 command = decode(payload)
-                if type(command) is not Send or not send_now(self, command, now):
+                if type(command) is not Send or not send_now(self, command, now, count == 1):
                     break
                 served += 1
         except CodecError:
@@ -206,6 +212,9 @@ class Session:
     async def _take(self, handlers: "Handlers", data: bytes) -> bool:
         """Run everything that one read brought; tell whether to read on."""
         sends: list[Send] = []
+        while self.under_way:
+            self._settled = trio.Event()
+            await self._settled.wait()
         if self._failure is not None:
             raise self._failure
         messages, self._fed = self._fed, None
@@ -239,7 +248,7 @@ class Session:
                     self.reply_error(command.id, ErrorCode.RATE_LIMITED, "too many commands", wait)
                     continue
                 if type(command) is Send:
-                    if len(messages) > 1 or not handlers.send_now(self, command, now):
+                    if len(messages) > 1 or not handlers.send_now(self, command, now, True):
                         sends.append(command)
                     continue
                 if sends:
@@ -314,6 +323,13 @@ class Session:
             return  # nothing follows a close frame (RFC 6455 section 5.5.1)
         frame = self.format.frame
         self._say(frame(events[0]) if len(events) == 1 else b"".join([frame(event) for event in events]))
+
+    def settle(self) -> None:
+        """Serve what comes next: the message that was under way has its answer."""
+        self.under_way = False
+        if self._settled is not None:
+            self._settled.set()
+            self._settled = None
 
     def reply_error(self, command_id: int, code: ErrorCode, reason: str, retry_after: float | None = None) -> None:
         """Refuse a command."""

@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from chatd.broker import RETRY_SECONDS, Draft, Published, Refused, Routed
+from chatd.broker.alone import Alone
 from chatd.broker.batch import NOT_SENT, Batch
 from chatd.broker.heads import Head, Heads
 from chatd.broker.keys import Keys, KnownKey
@@ -27,7 +28,7 @@ from chatd.config import Config
 from chatd.counters import Latency
 from chatd.groups import MEMBERS_KIND
 from chatd.redis import RedisUnavailable
-from chatd.redis.packing import pack
+from chatd.redis.packing import BLANK, Argument, pack
 from chatd.redis.scripts import Script, is_unknown_script
 from chatd.redis.servers import Servers
 from protocol.codes import ErrorCode
@@ -57,7 +58,7 @@ class Append:
 
     __slots__ = ("batch", "draft", "head", "index", "is_first", "is_known", "owner")
 
-    def __init__(self, owner: "Appender", batch: Batch, index: int, head: Head) -> None:
+    def __init__(self, owner: "Appender", batch: Batch | Alone, index: int, head: Head) -> None:
         self.owner = owner
         self.batch = batch
         self.index = index
@@ -110,6 +111,8 @@ class Appender:
         self.keys = Keys(config.broker.dedupe_keys)
         self.on_placed: OnPlaced = lambda _: None
         self.post: Post | None = None
+        self.on_numbered: Callable[[StoredMessage, Draft], None] = lambda _message, _draft: None
+        """Takes each message of a subscribed channel that this node placed, as soon as it has its place."""
         self.under_way: set[tuple[int, bytes]] = set()  # entries of write-ahead streams that this node works on
         self.on_members_changed: Callable[[Draft], None] = lambda _: None
         self.members_version: Callable[[Draft], str | None] = lambda _: None
@@ -129,38 +132,53 @@ class Appender:
 
     # To Redis.
 
-    def send(self, append: Append) -> None:
-        """Send one draft; its batch gets the answer."""
+    def send(self, append: Append, now: float) -> None:
+        """Send one draft; its batch gets the answer. `now` is trio's time."""
         head, draft = append.head, append.draft
         append.batch.begin(append.index)
-        namespace = head.namespace
-        kept = {"durable": DURABLE_RECENT, "recent": self._recent, "none": 0}[namespace.history]
-        flags = "d" if namespace.history == "durable" else ""
+        if head.namespace.delivery == "subscribed" and now < head.refresh_at:
+            command = self._short_command(head, draft)
+        else:
+            command = self._command(head, draft, now)
+        try:
+            self._servers.send(head.shard, command, append.done)
+        except RedisUnavailable:
+            append.batch.retry(append.index)
+
+    def _command(self, head: Head, draft: Draft, now: float) -> bytes:
+        flags = "d" if head.namespace.history == "durable" else ""
         version = None
-        if namespace.delivery == "subscribed":
+        if head.namespace.delivery == "subscribed":
             flags += "p"
         elif draft.kind == MEMBERS_KIND:
             flags += "m"
         elif (version := self.members_version(draft)) is not None:
             flags += "v"
-        arguments = (
-            head.key,
-            self._servers.shards.key(head.shard, f"key:{draft.sender} {draft.key}"),
-            head.wal,
-            head.version_key,
-            head.number,
-            content_of(draft),
-            kept,
-            flags,
-            draft.channel,
-            self._dedupe_ms,
-            self.heads.keep_seconds(head, trio.current_time()),
-            version or "",
+        keep = self.heads.keep_seconds(head, now)
+        return _APPEND.command(
+            self._arguments(head, self._key(head, draft), content_of(draft), flags, keep, version or "")
         )
-        try:
-            self._servers.send(head.shard, _APPEND.command(arguments), append.done)
-        except RedisUnavailable:
-            append.batch.retry(append.index)
+
+    def _short_command(self, head: Head, draft: Draft) -> bytes:
+        """Return what `_command` does in a subscribed channel, of which two words differ from one to the next."""
+        template = head.template
+        if template is None:
+            flags = "dp" if head.namespace.history == "durable" else "p"
+            template = head.template = _APPEND.template(self._arguments(head, BLANK, BLANK, flags, 0, ""))
+        return template.fill(self._key(head, draft).encode(), content_of(draft))
+
+    def _key(self, head: Head, draft: Draft) -> str:
+        return f"{head.tag}key:{draft.sender} {draft.key}"
+
+    def _arguments(
+        self, head: Head, key: str, content: Argument, flags: str, keep: int, version: str
+    ) -> tuple[Argument, ...]:
+        """Return the script's KEYS and ARGV, in their order."""
+        kept = {"durable": DURABLE_RECENT, "recent": self._recent, "none": 0}[head.namespace.history]
+        return (
+            *(head.key, key, head.wal, head.version_key),
+            *(head.number, content, kept, flags, head.channel, self._dedupe_ms, keep, version),
+        )
 
     def load_again(self, shard: int) -> None:
         """Let a server know the script that has forgotten it."""
@@ -175,6 +193,8 @@ class Appender:
         draft = append.draft
         message = _message(draft, epoch, seq, int(at))
         self.published += 1
+        if append.head.namespace.delivery == "subscribed":
+            self.on_numbered(message, draft)
         self._go_on(append, message, draft, wal)
 
     def known(self, append: Append, reply: list[bytes | None]) -> None:

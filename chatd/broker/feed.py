@@ -45,6 +45,19 @@ class Feed:
             self.is_overfull = True
         return None
 
+    def has(self, epoch: Epoch, seq: Seq) -> bool:
+        """Tell whether the message of a place was delivered, as far as that can be told at once."""
+        log = self.log
+        return self.is_live and log is not None and epoch == log.epoch and seq <= log.delivered
+
+    def follow(self, message: StoredMessage) -> bool:
+        """Take a message if it is live and this is what follows; tell whether it is to be delivered now."""
+        log = self.log
+        if not self.is_live or log is None or message.seq != log.delivered + 1 or message.epoch != log.epoch:
+            return False
+        log.arrived(message)
+        return True
+
     def is_next(self, message: StoredMessage) -> bool:
         """Tell whether a message follows what was delivered."""
         log = self.log

@@ -4,7 +4,8 @@ Theory of operation. A node hears a channel from its first reader on, and for `b
 left. Each channel has a `Feed`, which knows what was delivered last. It is live while every message follows that. When
 one does not (a hole, another epoch), when the subscription was just confirmed, or when the connection was replaced, it
 is read what the log and the store have in between, and only then what was held back goes on. All deliveries of a node
-come from here, those of its own sessions' messages too: so every reader sees one order.
+come from here, those of its own sessions' messages too: so every reader sees one order. Of those Redis says twice where
+they stand, in the answer to their sender's node and in pub/sub; what comes first is delivered, if it is what follows.
 """
 
 from collections.abc import Callable
@@ -12,19 +13,20 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from chatd.broker import Deliver
+from chatd.broker import Deliver, Draft, Route
 from chatd.broker.appending import DURABLE_RECENT
 from chatd.broker.feed import Feed, Item, order
 from chatd.broker.heads import Head, Heads
 from chatd.broker.log import Log
 from chatd.broker.missed import Missed
-from chatd.broker.record import hidden_place, read_record
+from chatd.broker.record import HIDE, NOBODY, hidden_place, read_id, read_record
 from chatd.config import Broker
 from chatd.counters import Latency
 from chatd.redis import RedisError
 from chatd.redis.servers import Servers
 from protocol.names import ChannelName, Epoch, Seq
 from storage import StoreError, StoreUnavailable
+from storage.records import StoredMessage
 
 # What is missing may still be on its way into the store: read again this often, with pauses that grow.
 _TRIES = 8
@@ -60,10 +62,11 @@ class Hearing:
     def heard(self, payload: bytes) -> None:
         """Deliver a message when the read is over, or hold it back."""
         feed = self.feed
-        hidden = hidden_place(payload)
-        if hidden is not None:
-            feed.hide(hidden)
+        if payload[0] == HIDE[0]:
+            feed.hide(hidden_place(payload))
             return
+        if feed.has(*read_id(payload[: payload.index(b" ")])):
+            return  # mostly one that was placed here
         item = read_record(feed.channel, payload)
         is_next = feed.take(item)
         if is_next:
@@ -109,6 +112,7 @@ class Feeds:
         self._clock = clock  # Unix seconds
         self._nursery: trio.Nursery | None = None
         servers.on_batch.append(self.flush)
+        servers.on_answers.append(self.flush)
 
     async def run(self) -> None:
         """Read what was missed, and stop hearing what nobody reads, until cancelled."""
@@ -122,8 +126,14 @@ class Feeds:
             finally:
                 self._nursery = None
 
+    def numbered(self, message: StoredMessage, draft: Draft) -> None:
+        """Deliver a message that was placed here, if it is what follows: its copy in pub/sub is then known already."""
+        hearing = self.known.get(message.channel)
+        if hearing is not None and hearing.feed.follow(message):
+            self.outgoing.append((message, Route(draft.origin, ()) if draft.origin else NOBODY))
+
     def flush(self) -> None:
-        """Deliver what one read of pub/sub messages brought."""
+        """Deliver what one read of answers or of pub/sub messages brought."""
         if self.outgoing:
             outgoing, self.outgoing = self.outgoing, []
             self.lag.observe(max(0.0, self._clock() - outgoing[0][0].at / 1000), len(outgoing))

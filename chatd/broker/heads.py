@@ -24,6 +24,7 @@ from chatd.broker.record import read_id
 from chatd.config import Broker, Namespace
 from chatd.redis import RedisUnavailable
 from chatd.redis.line import Line
+from chatd.redis.packing import Template
 from chatd.redis.scripts import Script
 from chatd.redis.servers import Servers
 from protocol.names import ChannelName, Epoch, Seq
@@ -49,16 +50,19 @@ class Head:
         "number",
         "refresh_at",
         "shard",
+        "tag",
+        "template",
         "unsaved",
         "version_key",
         "wal",
     )
 
-    def __init__(self, channel: ChannelName, namespace: Namespace, shard: int, keys: tuple[str, str, str]) -> None:
+    def __init__(self, channel: ChannelName, namespace: Namespace, shard: int, keys: tuple[str, str, str, str]) -> None:
         self.channel = channel
         self.namespace = namespace
         self.shard = shard
-        self.key, self.wal, self.version_key = keys
+        self.tag, self.key, self.wal, self.version_key = keys
+        self.template: Template | None = None  # of the command that appends, for this epoch
         self.epoch = Epoch("")
         self.number = ""  # the epoch as Redis is told it
         self.refresh_at = 0.0  # when the log must be told again to stay, on trio's clock
@@ -149,8 +153,9 @@ class Heads:
         shards = self._servers.shards
         shard = shards.of(channel)
         namespace = self.rules(channel)
-        keys = shards.key(shard, f"log:{channel}"), shards.key(shard, "wal"), shards.key(shard, f"members:{channel}")
-        head = Head(channel, namespace, shard, keys)
+        names = "", f"log:{channel}", "wal", f"members:{channel}"
+        tag, key, wal, version_key = (shards.key(shard, name) for name in names)
+        head = Head(channel, namespace, shard, (tag, key, wal, version_key))
         for _ in range(_ROUNDS):
             run_id = self._servers.line(shard).run_id
             answer = await self._servers.run_script(
@@ -195,7 +200,7 @@ class Heads:
         if known is None or known.namespace is not head.namespace:
             self._keep(head)
             return head
-        known.epoch, known.number = head.epoch, head.number
+        known.epoch, known.number, known.template = head.epoch, head.number, None
         return known
 
     def _keep(self, head: Head) -> None:

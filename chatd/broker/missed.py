@@ -48,7 +48,7 @@ class Missed:
         place = f"{ended.epoch}-{ended.seq}"
         await self._servers.call(head.shard, "HSET", _hidden(head), place, "1")
         await self._servers.call(head.shard, "EXPIRE", _hidden(head), keep_seconds)
-        await self._servers.call(head.shard, "SPUBLISH", head.key, f"{HIDE}{place}")
+        await self._servers.call(head.shard, "SPUBLISH", head.key, HIDE + place.encode())
 
     async def since(self, head: Head, last: Seq, at: tuple[Epoch, Seq], limit: int) -> tuple[list[Item], bool]:
         """Return up to `limit` messages after a place, and whether nothing is missing among or before them.

@@ -1,5 +1,7 @@
 """What stands in Redis for a message, and the way from one to the other."""
 
+from functools import lru_cache
+
 import msgspec
 
 from chatd.broker import EXPIRED_KIND, Draft, Route
@@ -19,13 +21,13 @@ class _Content(msgspec.Struct, array_like=True, frozen=True, gc=False):
     origin: str
 
 
-HIDE = "-"
+HIDE = b"-"
 """What begins a message of pub/sub that says, instead of a record, which place is to be read no more."""
-
-_HIDE = ord(HIDE)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Content).decode
+
+_REMEMBERED_EPOCHS = 1024
 
 _ENCODINGS = tuple(Encoding)
 NOBODY = Route("", ())
@@ -56,14 +58,19 @@ def read_content(channel: ChannelName, place: tuple[Epoch, Seq, int], content: b
 def read_record(channel: ChannelName, record: bytes) -> tuple[StoredMessage, Route]:
     """Return a message and its route, from "EPOCH-SEQ AT CONTENT"."""
     stands, at, content = record.split(b" ", 2)
-    epoch, seq = stands.split(b"-")
-    return read_content(channel, (Epoch(epoch.decode()), Seq(int(seq)), int(at)), content)
+    return read_content(channel, (*read_id(stands), int(at)), content)
 
 
 def read_id(text: bytes) -> tuple[Epoch, Seq]:
     """Return the epoch and the seq of "EPOCH-SEQ"."""
     epoch, _, seq = text.partition(b"-")
-    return Epoch(epoch.decode()), Seq(int(seq))
+    return _epoch(epoch), Seq(int(seq))
+
+
+@lru_cache(_REMEMBERED_EPOCHS)
+def _epoch(text: bytes) -> Epoch:
+    """Return the text of an epoch; few are in use at a time, and all messages share them."""
+    return Epoch(text.decode())
 
 
 def record_of(message: StoredMessage, origin: str) -> bytes:
@@ -80,6 +87,6 @@ def hide_content(content: bytes) -> bytes:
     return _encode(_Content(read.sender, read.key, EXPIRED_KIND, body.encoding, body.raw, ""))
 
 
-def hidden_place(payload: bytes) -> tuple[Epoch, Seq] | None:
-    """Return the place that a message of pub/sub says is to be read no more; None if it is a record."""
-    return read_id(payload[1:]) if payload[0] == _HIDE else None
+def hidden_place(payload: bytes) -> tuple[Epoch, Seq]:
+    """Return the place that a message of pub/sub says is to be read no more; it begins with HIDE."""
+    return read_id(payload[len(HIDE) :])

@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from chatd.broker import EXPIRED_KIND, RETRY_SECONDS, BrokerStatistics, Deliver, Draft, Published, Recovery, Refused
+from chatd.broker.alone import Alone, Done
 from chatd.broker.appending import KEY_REUSED, Append, Appender
 from chatd.broker.batch import Batch
 from chatd.broker.feeds import Feeds
@@ -103,6 +104,7 @@ class RedisBroker:
         self._feeds = Feeds(servers, self._heads, self._missed, config, local.deliver, local.in_use, local.lost, clock)
         self._poster = Poster(cluster, self.appender, config.held_messages)
         self.appender.post = self._poster.put
+        self.appender.on_numbered = self._feeds.numbered
         self.arrivals = Arrivals(
             self._heads,
             self._missed,
@@ -117,7 +119,8 @@ class RedisBroker:
             clock,
         )
         self._leftovers = Leftovers(servers, self._heads, self.appender, config, local.audience, clock, random.random)
-        self._batches: dict[Batch, float] = {}  # that somebody waits for, and since when
+        self._nursery: trio.Nursery | None = None
+        self._batches: dict[Batch | Alone, float] = {}  # that somebody waits for, and since when
         self._runs: dict[str, str] = {}  # the process of each server, when it was last connected
         servers.on_connected.append(self._connected)
         settings.on_replaced.append(lambda _: self._heads.forget_all())
@@ -131,12 +134,16 @@ class RedisBroker:
     async def run(self) -> None:
         """Do what the broker does beside publishing, until cancelled."""
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             nursery.start_soon(self._feeds.run)
             nursery.start_soon(self._poster.run)
             nursery.start_soon(self.arrivals.run)
             nursery.start_soon(self._leftovers.run)
             nursery.start_soon(self._saver.run)
-            nursery.start_soon(self._patience_loop)
+            try:
+                await self._patience_loop()
+            finally:
+                self._nursery = None
 
     async def stop(self) -> None:
         """Save what is left; after this nothing may be published."""
@@ -175,11 +182,44 @@ class RedisBroker:
             todo, batch.again = batch.again, []
             if not todo or batch.given_up:
                 return self._finished(batch, started)
-        with trio.move_on_at(started + self._config.publish_seconds) as patience:
-            await self._persist(batch, todo)
-        if patience.cancelled_caught:
-            batch.give_up()
+        await self._persist_for(batch, todo, started)
         return self._finished(batch, started)
+
+    def publish_soon(self, draft: Draft, done: Done) -> bool:
+        """Place one draft and call back with its answer, if only Redis and the store have to be asked for it.
+
+        Return False, with nothing done, where `publish` has to do it. `done` is called once, never before this returns.
+        """
+        head = self._heads.find(draft.channel)
+        if head is None or draft.retry or self._nursery is None or self.appender.keys.get((draft.sender, draft.key)):
+            return False
+        started = trio.current_time()
+        alone = Alone(draft, done, self._ended, self._again)
+        self._batches[alone] = started
+        self.appender.send(Append(self.appender, alone, 0, head), started)
+        return True
+
+    def _ended(self, alone: Alone) -> None:
+        started = self._batches.pop(alone)
+        self._append_latency.observe(trio.current_time() - started)
+
+    def _again(self, alone: Alone, may_be_placed: bool) -> None:
+        """Let a task do what has to be tried again."""
+        batch = Batch(alone.drafts)
+        if may_be_placed:
+            batch.sent.add(0)
+        done, alone.done = alone.done, None
+        if done is None:
+            return
+        if self._nursery is None:
+            done(batch.result()[0])
+        else:
+            self._nursery.start_soon(self._go_on, batch, done)
+
+    async def _go_on(self, batch: Batch, done: Done) -> None:
+        started = trio.current_time()
+        await self._persist_for(batch, [0], started)
+        done(self._finished(batch, started)[0])
 
     def _new_ones(self, batch: Batch) -> list[int]:
         """Answer drafts whose keys this node knows; return which of them are left."""
@@ -198,12 +238,13 @@ class RedisBroker:
 
     def _send(self, batch: Batch, todo: Sequence[int]) -> None:
         """Send drafts whose heads are known, in their order. Nothing waits: what is sent first is placed first."""
+        now = trio.current_time()
         for index in todo:
             head = self._heads.find(batch.drafts[index].channel)
             if head is None:
                 batch.again.append(index)
             else:
-                self.appender.send(Append(self.appender, batch, index, head))
+                self.appender.send(Append(self.appender, batch, index, head), now)
 
     async def _wait(self, batch: Batch, started: float) -> None:
         self._batches[batch] = started
@@ -211,6 +252,13 @@ class RedisBroker:
             await batch.wait()
         finally:
             del self._batches[batch]
+
+    async def _persist_for(self, batch: Batch, todo: list[int], started: float) -> None:
+        """Do so until `broker.publish_seconds` are over."""
+        with trio.move_on_at(started + self._config.publish_seconds) as patience:
+            await self._persist(batch, todo)
+        if patience.cancelled_caught:
+            batch.give_up()
 
     async def _persist(self, batch: Batch, todo: list[int]) -> None:
         """Send drafts again and again, opening their channels, until each has its answer."""

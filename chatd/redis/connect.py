@@ -13,6 +13,7 @@ import trio
 from chatd.config import Redis
 from chatd.redis import RedisError, RedisRefused, RedisUnavailable
 from chatd.redis.packing import Argument, pack
+from chatd.redis.plain import PlainStream
 
 READ_BYTES = 65536
 
@@ -124,7 +125,7 @@ class Dialer:
     async def _connect(self, address: Address) -> trio.abc.Stream:
         stream = await trio.open_tcp_stream(address.host, address.port)
         if self._tls is None:
-            return stream
+            return PlainStream(stream)
         return trio.SSLStream(stream, self._tls, server_hostname=address.host, https_compatible=True)
 
     async def _greet(self, stream: trio.abc.Stream, address: Address) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hashlib import sha1
 from importlib.resources import files
 
-from chatd.redis.packing import Argument, pack
+from chatd.redis.packing import Argument, Template, pack
 
 _FOLDER = files("chatd.redis") / "lua"
 
@@ -23,6 +23,10 @@ class Script:
     def command(self, arguments: Sequence[Argument]) -> bytes:
         """Return the command that runs it: the keys first, then the rest."""
         return pack(("EVALSHA", self.sha, self.keys, *arguments))
+
+    def template(self, arguments: Sequence[Argument]) -> Template:
+        """Return the command that runs it with two arguments that are not known yet, which are BLANK here."""
+        return Template(("EVALSHA", self.sha, self.keys, *arguments))
 
     def whole_command(self, arguments: Sequence[Argument]) -> bytes:
         """Return the command that runs it and lets the server know it."""
