@@ -1,7 +1,7 @@
 """The aims of the design that need one node only, measured beside a peer in alternating rounds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.table import Table
@@ -43,6 +43,8 @@ class Work:
     options: AnyScenario
     aims: tuple[Aim, ...]
     beside_itself: Target | None = None  # chatd spoken to in another way, beside chatd in plain JSON
+    nodes: int = 0  # through a Redis; 0: one node without it
+    peer_history: bool = True  # of nodes: whether the peer keeps messages, as chatd does
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +169,15 @@ def works(seconds: float) -> list[Work]:
     ]
 
 
-def measure(peer: str, rounds: int, seconds: float, only: str, directory: Path, show: Show) -> list[Row]:
-    """Measure all works whose aims' names contain `only`; save each result."""
+def measure(listed: Sequence[Work], peer: str, rounds: int, only: str, directory: Path, show: Show) -> list[Row]:
+    """Measure those of the works whose aims' names contain `only`; save each result."""
     rows = []
-    for work in works(seconds):
+    for work in listed:
         aims = [aim for aim in work.aims if only in aim.name]
         if aims:
             target = work.beside_itself or Target(peer="" if work.scenario in NEEDS_CHATD else peer)
+            if work.nodes:
+                target = replace(target, nodes=work.nodes, peer_history=work.peer_history)
             plan = Plan(share(0), rounds, speaks=target.name)
             result = run(work.scenario, work.options, target.launches(), plan, show)
             results.save(result, directory)

@@ -149,8 +149,8 @@ class Usage:
 
     seconds: float = 0.0
     server_cpu_seconds: float = 0.0
-    cpu_seconds_by_part: dict[str, float] = field(default_factory=dict)  # of a server of several processes
     generator_cpu_seconds: float = 0.0  # of the busiest worker
+    cpu_seconds_by_part: dict[str, float] = field(default_factory=dict)  # of a server of several processes
 
     @property
     def server_cpu(self) -> float:

@@ -296,18 +296,21 @@ def compare(before: Path, after: Path) -> None:
 @click.option("--rounds", type=click.IntRange(1, 20), default=3, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.5, 600), default=4.0, show_default=True, help="Of each round.")
 @click.option("--only", default="", help="Only rows whose names contain this.")
+@click.option("--redis", is_flag=True, help="The aims of two nodes with a Redis between them; needs redis-server.")
 @click.option("--results", type=click.Path(path_type=Path), help="Where files go; default: bench/results.")
-def aims(peer: str, rounds: int, seconds: float, only: str, results: Path | None) -> None:
+def aims(peer: str, rounds: int, seconds: float, only: str, redis: bool, results: Path | None) -> None:
     """Measure every aim of the design beside a peer; print the table, as Markdown too."""
     from rich.console import Console
 
     from bench import aims as table
+    from bench import aims_redis
     from bench.live import LiveLine
     from bench.results import RESULTS
 
     console = Console()
     with LiveLine(console) as line, _plain_errors():
-        rows = table.measure(peer, rounds, seconds, only, results or RESULTS, line.show)
+        works = aims_redis.works(seconds) if redis else table.works(seconds)
+        rows = table.measure(works, peer, rounds, only, results or RESULTS, line.show)
     console.print(table.as_table(rows))
     click.echo(table.as_markdown(rows))
     if not all(row.result.is_good for row in rows):

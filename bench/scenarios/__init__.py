@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 from bench.accounts import Population
+from bench.scenarios.across import Across
 from bench.scenarios.api import Api
 from bench.scenarios.catchup import Catchup
 from bench.scenarios.connect import Connect
@@ -21,6 +22,7 @@ __all__ = [
     "NEEDS_CHATD",
     "NEEDS_GROUPS",
     "SCENARIOS",
+    "Across",
     "AnyScenario",
     "Api",
     "Catchup",
@@ -38,7 +40,9 @@ __all__ = [
     "Soak",
 ]
 
-AnyScenario = Api | Catchup | Connect | Dm | Echo | Fanout | Half | Idle | Mixed | Presence | Rooms | Slow | Soak
+AnyScenario = (
+    Across | Api | Catchup | Connect | Dm | Echo | Fanout | Half | Idle | Mixed | Presence | Rooms | Slow | Soak
+)
 
 
 @runtime_checkable
@@ -51,6 +55,7 @@ class Peopled(Protocol):
 
 SCENARIOS: dict[str, type[AnyScenario]] = {
     "fanout": Fanout,
+    "across": Across,
     "echo": Echo,
     "dm": Dm,
     "rooms": Rooms,

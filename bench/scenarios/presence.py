@@ -53,6 +53,7 @@ class Presence:
         bed.round.figures |= {
             "storm_seconds": opened.seconds,
             "storm_cpu_seconds": usage.server_cpu_seconds,
+            "storm_cpu_seconds_a_node": max(usage.cpu_seconds_by_part.values(), default=usage.server_cpu_seconds),
             "storm_p50_ms": p50,
             "storm_p99_ms": p99,
             "flickers": float(changes),

@@ -1,6 +1,6 @@
 """Two real nodes on every kind of Redis: what is sent on one is read, recovered and seen on the other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from chatd.secret import load_or_create
 from tests.conftest import StartRedis
 from tests.fakes.certificate import make_certificate
 from tests.rig.redis import RedisCluster, RedisServer
+from tests.rig.sentinel import NAME, running_sentinel
 from tests.system.conftest import StartNode
 from tests.system.process import NodeProcess, Settings
 from tests.system.wire import Wire, wire
@@ -24,9 +25,18 @@ DIRECT = "dm:alice:bob"
 Kind = tuple[Settings, list[RedisServer]]
 
 
-@pytest.fixture(params=["a Redis Cluster", "TLS and a password", "two independent servers"])
-def redis_kind(request: pytest.FixtureRequest, start_redis: StartRedis, tmp_path: Path) -> Kind:
+@pytest.fixture(params=["a Redis Cluster", "Sentinel", "TLS and a password", "two independent servers"])
+def redis_kind(request: pytest.FixtureRequest, start_redis: StartRedis, tmp_path: Path) -> Iterator[Kind]:
     """Return what nodes must know of the Redis servers, and the servers."""
+    if request.param == "Sentinel":
+        server = start_redis()
+        with running_sentinel(tmp_path, server) as sentinel:
+            yield {"redis.kind": "sentinel", "redis.servers": [sentinel], "redis.sentinel_name": NAME}, [server]
+        return
+    yield _plain_kind(request, start_redis, tmp_path)
+
+
+def _plain_kind(request: pytest.FixtureRequest, start_redis: StartRedis, tmp_path: Path) -> Kind:
     if request.param == "a Redis Cluster":
         cluster: RedisCluster = request.getfixturevalue("redis_cluster")
         return {"redis.kind": "cluster", "redis.servers": cluster.addresses[:1]}, cluster.nodes
