@@ -76,7 +76,8 @@ def build_backend(ground: Ground, identity: Identity, reach: Reach, channels: Ch
     server_sessions = ServerSessions(hub, keys, usage, publishing, fanout, seeing, membership, sessions, reading, clock)
     channels.router.admission = server_sessions
     if reach.cluster is not None:
-        sessions.remote, reach.cluster.remote.join = reach.cluster.remote, sessions.subscribe_here
+        sessions.remote = seeing.remote = reach.cluster.remote
+        reach.cluster.remote.join = sessions.subscribe_here
     return Backend(
         keys=keys,
         keyring=Keyring(store, key_hash, clock),

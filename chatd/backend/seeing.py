@@ -1,13 +1,14 @@
 """What backends may see: history, who is there, what channels are, and the namespaces in force."""
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 
 import msgspec
 
 from chatd.backend.actions import BackendAction
 from chatd.backend.caller import Caller
 from chatd.broker import Broker
+from chatd.cluster.orders import FindChannels, OpenChannel, Others, find_channels
 from chatd.groups import Groups
 from chatd.hub import Hub
 from chatd.reading import ChannelPresence, Reading
@@ -19,17 +20,10 @@ from protocol.names import ChannelName, Epoch, Seq
 from storage.records import StoredMessage
 
 
-class OpenChannel(msgspec.Struct, frozen=True):
-    """A channel that sessions of this node are subscribed to."""
-
-    channel: ChannelName
-    sessions: int
-
-
 class ChannelInfo(msgspec.Struct, frozen=True):
-    """What a channel is, and where it stands. `members` is null in subscribed channels; `sessions` are subscribed here.
+    """What a channel is, and where it stands. `members` is null in subscribed channels.
 
-    `epoch` and `seq` are the place of its newest message.
+    `sessions` are subscribed, on all nodes; `epoch` and `seq` are the place of its newest message.
     """
 
     channel: ChannelName
@@ -52,6 +46,7 @@ class Seeing:
         self._directory = directory
         self._settings = settings
         self.broker: Broker  # set by the node
+        self.remote: Others | None = None  # set by the node, if there are others
 
     def readable(self, caller: Caller, channel: str) -> Address:
         """Return the address of a channel whose messages the caller may read."""
@@ -86,30 +81,38 @@ class Seeing:
         if members == 0:
             raise Denied(ErrorCode.UNKNOWN_CHANNEL, "nobody made this channel")
         recovery = await self.broker.recover(address.name, None, _stay)
-        open_here = self._hub.channels.get(address.name)
+        is_joined = not address.is_member_channel
+        found = await self._open(FindChannels(channel=address.name)) if is_joined else Counter[ChannelName]()
         return ChannelInfo(
             channel=address.name,
             namespace=address.namespace_name,
             delivery=address.namespace.delivery,
             history=address.namespace.history,
             members=members,
-            sessions=open_here.size if open_here is not None else 0,
+            sessions=found[address.name],
             epoch=recovery.epoch,
             seq=recovery.seq,
         )
 
-    def channels(self, caller: Caller, namespace: str | None, after: str, limit: int) -> tuple[list[OpenChannel], bool]:
-        """Return channels of this node that have subscribers, by name after `after`, and whether there are more."""
+    async def channels(
+        self, caller: Caller, namespace: str | None, after: str, limit: int
+    ) -> tuple[list[OpenChannel], bool]:
+        """Return channels that have subscribers on any node, by name after `after`, and whether there are more."""
         caller.require(BackendAction.CHANNELS)
-        allowed = caller.namespaces
+        spaces = None if caller.namespaces is None else sorted(caller.namespaces)
+        if namespace is not None:
+            spaces = [namespace] if spaces is None or namespace in spaces else []
+        found = await self._open(FindChannels(namespaces=spaces, after=after, limit=limit + 1))
+        names = sorted(found)
+        return [OpenChannel(name, found[name]) for name in names[:limit]], len(names) > limit
 
-        def is_asked(name: str) -> bool:
-            space = name.partition(":")[0]
-            return name > after and namespace in (None, space) and (allowed is None or space in allowed)
-
-        names = sorted(filter(is_asked, self._hub.channels))
-        page = [OpenChannel(name, self._hub.channels[name].size) for name in islice(names, limit)]
-        return page, len(names) > limit
+    async def _open(self, order: FindChannels) -> Counter[ChannelName]:
+        """Return how many sessions are subscribed to channels, on all nodes together."""
+        found: Counter[ChannelName] = Counter()
+        answers = await self.remote.everywhere_else(order) if self.remote is not None else []
+        for channels in (find_channels(self._hub, order), *(answer.channels for answer in answers)):
+            found.update({one.channel: one.sessions for one in channels})
+        return found
 
     def namespaces(self, caller: Caller) -> dict[str, object]:
         """Return the namespaces in force, with every key."""

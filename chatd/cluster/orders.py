@@ -1,5 +1,6 @@
 """What one node may ask another to do with its sessions, and the doing of it."""
 
+from heapq import nsmallest
 from typing import Protocol
 
 import msgspec
@@ -43,20 +44,37 @@ class Find(msgspec.Struct, frozen=True, kw_only=True, tag="find"):
     limit: int
 
 
+class FindChannels(msgspec.Struct, frozen=True, kw_only=True, tag="find_channels"):
+    """Name channels that sessions are subscribed to: this one, or those of these namespaces (of all) after `after`."""
+
+    channel: str = ""
+    namespaces: list[str] | None = None
+    after: str = ""
+    limit: int = 1
+
+
 class Revoke(msgspec.Struct, frozen=True, kw_only=True, tag="revoke"):
     """Let a device in no more, and close its sessions. Not answered."""
 
     device: DeviceId
 
 
-Order = End | Join | Kick | Find | Revoke
+Order = End | Join | Kick | Find | FindChannels | Revoke
+
+
+class OpenChannel(msgspec.Struct, frozen=True):
+    """A channel that sessions are subscribed to."""
+
+    channel: ChannelName
+    sessions: int
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one node did: of how many sessions, and which were found."""
+    """What one node did: of how many sessions, and which sessions or channels were found."""
 
     count: int = 0
     sessions: list[SessionState] = []
+    channels: list[OpenChannel] = []
 
 
 class Others(Protocol):
@@ -87,6 +105,20 @@ def find(hub: Hub, order: Find) -> list[SessionState]:
     sessions = of_user(hub, order.user) if order.user else list(hub.sessions.values())
     wanted = (session for session in sessions if session.user is not None and session.id > order.after)
     return [_state(session) for session in sorted(wanted, key=lambda session: session.id)[: order.limit]]
+
+
+def find_channels(hub: Hub, order: FindChannels) -> list[OpenChannel]:
+    """Name subscribed channels of this node, by their names."""
+    spaces = order.namespaces
+
+    def is_wanted(name: str) -> bool:
+        return name > order.after and (spaces is None or name.partition(":")[0] in spaces)
+
+    if order.channel:
+        names = [name for name in (ChannelName(order.channel),) if name in hub.channels]
+    else:
+        names = nsmallest(order.limit, filter(is_wanted, hub.channels))
+    return [OpenChannel(name, hub.channels[name].size) for name in names]
 
 
 def of_user(hub: Hub, user: str) -> list[Session]:

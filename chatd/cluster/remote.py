@@ -1,4 +1,4 @@
-"""Sessions on other nodes: found, ended, subscribed and unsubscribed by a server command that came to this one.
+"""Sessions and channels on other nodes: found and changed by a server command that came to this one.
 
 Theory of operation. An order goes to every node, for it is rare, and who has a session may not have said so yet. Each
 does it for its own sessions and answers how many there were; the asking node waits for all that live, but no longer
@@ -17,7 +17,20 @@ from chatd.accounts.tokens import Tokens
 from chatd.cluster import NodeId
 from chatd.cluster.incarnation import Incarnation
 from chatd.cluster.leases import Leases
-from chatd.cluster.orders import Answer, End, Find, Join, Kick, Order, Revoke, end, find, kick
+from chatd.cluster.orders import (
+    Answer,
+    End,
+    Find,
+    FindChannels,
+    Join,
+    Kick,
+    Order,
+    Revoke,
+    end,
+    find,
+    find_channels,
+    kick,
+)
 from chatd.cluster.post import EVERYBODY, Post, PostFull
 from chatd.config import Cluster
 from chatd.hub import Hub
@@ -123,6 +136,8 @@ class Remote:
                 self._answer(sender, ask.number, Answer(count=kick(self._hub, order)))
             case Find() as order:
                 self._answer(sender, ask.number, Answer(sessions=find(self._hub, order)))
+            case FindChannels() as order:
+                self._answer(sender, ask.number, Answer(channels=find_channels(self._hub, order)))
             case Join() as order:
                 if self._nursery is not None:
                     self._nursery.start_soon(self._do_join, sender, ask.number, order)

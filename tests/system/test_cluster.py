@@ -209,6 +209,35 @@ async def test_a_backend_reaches_sessions_on_every_node(start_node: StartNode, r
         assert (await http.delete(f"/sessions/{listed[0]['session']}")).status_code == 404
 
 
+async def test_a_backend_sees_the_channels_of_every_node(start_node: StartNode, redis_server: RedisServer) -> None:
+    one, two = start_nodes(start_node, redis_server, 2)
+    made = chatd(one.directory, "key", "create", "backend", "--action", "*", settings=one.settings)
+    headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
+    async with (
+        httpx.AsyncClient(base_url=f"{one.http_url}/v1/server", headers=headers) as http,
+        wire(one) as alice,
+        wire(two) as bob,
+    ):
+        await alice.enter(one.token("alice"))
+        await bob.enter(two.token("bob"))
+        for reader, names in ((alice, "ac"), (bob, "bcd")):
+            for name in names:
+                assert (await reader.ask(type="subscribe", channel=f"event:{name}"))["type"] == "subscribed"
+        while (await http.get("/sessions")).status_code == 401:
+            pass  # nodes learn of new keys now and then
+        found: list[dict[str, Any]] = []
+        cursor: dict[str, str] | None = {}
+        while cursor is not None:
+            page = (await http.get("/channels", params={"namespace": "event", "limit": 2, **cursor})).json()
+            found += page["channels"]
+            cursor = {"cursor": page["next"]} if page["next"] else None
+        assert found == [
+            {"channel": f"event:{name}", "sessions": count} for name, count in zip("abcd", (1, 1, 2, 1), strict=True)
+        ]
+        assert (await http.get("/channels/event:d")).json()["sessions"] == 1
+        assert (await http.get("/channels/event:c")).json()["sessions"] == 2
+
+
 async def test_a_user_has_one_rate_on_all_nodes(start_node: StartNode, redis_server: RedisServer) -> None:
     slow = {"limits__user_requests_per_second": 0.001, "limits__user_requests_burst": 3}
     one, two = start_nodes(start_node, redis_server, 2, **slow)

@@ -16,7 +16,8 @@ from chatd.api.server.asking import (
     page_size,
 )
 from chatd.api.services import Services
-from chatd.backend.seeing import ChannelInfo, OpenChannel
+from chatd.backend.seeing import ChannelInfo
+from chatd.cluster.orders import OpenChannel
 from chatd.config import Namespace
 
 
@@ -29,7 +30,7 @@ class ChannelQuery(msgspec.Struct, frozen=True):
 
 
 class ChannelPage(msgspec.Struct, frozen=True):
-    """Channels with subscribers on this node, by name. `next` is null at the end."""
+    """Channels with subscribers, by name. `next` is null at the end."""
 
     channels: list[OpenChannel]
     next: str | None
@@ -51,11 +52,11 @@ def channel_routes(services: Services) -> Blueprint:
     @document_querystring(ChannelQuery)
     @document_response(ChannelPage)
     async def channels() -> Response:
-        """List the channels that sessions of this node are subscribed to."""
+        """List the channels that sessions are subscribed to, on all nodes."""
         caller = await caller_of(services)
         asked = read_query(ChannelQuery)
         after = decode_cursor("channels", asked.cursor, str) or ""
-        page, more = backend.seeing.channels(caller, asked.namespace, after, page_size(services, asked.limit))
+        page, more = await backend.seeing.channels(caller, asked.namespace, after, page_size(services, asked.limit))
         return kept_answer(ChannelPage(page, encode_cursor("channels", page[-1].channel) if more else None))
 
     @routes.get("/channels/<channel>")
