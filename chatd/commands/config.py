@@ -1,5 +1,6 @@
 """`chatd config`: check a configuration, and show what is in force."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import click
 import msgspec
 
-from chatd.commands.options import config_option, config_or_exit
-from chatd.config import Config
+from chatd.commands.options import config_option, config_or_exit, exit_for
+from chatd.config import Config, ConfigError
+from chatd.credentials import check_credentials
 
 
 @click.group()
@@ -19,8 +21,15 @@ def config() -> None:
 @config.command()
 @config_option
 def check(path: Path | None) -> None:
-    """Check the configuration: exit code 0 if it can be used, else 2 and a line that names the key."""
-    config_or_exit(path)
+    """Check the configuration, and the secrets that it names.
+
+    The exit code is 0 if it can be used, else 2, with a line that names the key.
+    """
+    config = config_or_exit(path)
+    try:
+        check_credentials(config, os.environ)
+    except ConfigError as error:
+        exit_for(error)
     click.echo("the configuration is good")
 
 

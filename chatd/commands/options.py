@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -37,5 +37,10 @@ def config_or_exit(path: Path | None) -> Config:
     try:
         return read_config(path)
     except ConfigError as error:
-        click.echo(f"chatd: {error}", err=True)
-        sys.exit(2)
+        exit_for(error)
+
+
+def exit_for(error: ConfigError) -> NoReturn:
+    """Say in one line what is wrong with the configuration and exit with code 2."""
+    click.echo(f"chatd: {error}", err=True)
+    sys.exit(2)
