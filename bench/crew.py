@@ -370,7 +370,8 @@ class Crew:
             return
         scan = self._scan
         scan.clear()
-        end = scan.feed(data, bool(connection.pending) or connection.stage is not Stage.READY)
+        greets = connection.stage is not Stage.READY
+        end = scan.feed(data, bool(connection.pending) or greets, greets)
         connection.rest = data[end:]
         counters = scan.counters
         if counters:
@@ -417,8 +418,7 @@ class Crew:
             if sent_at is not None:
                 acked.append(sent_at)
             else:
-                data, start, end = scan.answer
-                self._greeted(connection, answer, data[start:end])
+                self._greeted(connection, answer, scan.answer)
         if acked:
             self.acks.record(now, self.acks.piece(acked))
             if self._in_flight:
@@ -433,17 +433,10 @@ class Crew:
         if stream and writer.sent + count > STREAM:
             raise RuntimeError("a stream has no counters left: write for less time")
         counter = stream * STREAM + writer.sent
-        if count == 1:
-            writer.pending[counter] = time_ns
-            data = template.frame(counter, time_ns)
-        else:
-            frames = []
-            for number in range(counter, counter + count):
-                writer.pending[number] = time_ns
-                frames.append(template.frame(number, time_ns))
-            data = b"".join(frames)
+        numbers = range(counter, counter + count)
+        writer.pending.update(dict.fromkeys(numbers, time_ns))
         writer.sent += count
-        self._send(writer, data)
+        self._send(writer, template.frames(numbers, time_ns))
 
     def _send(self, connection: Connection, data: bytes) -> None:
         if not connection.send(data):

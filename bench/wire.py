@@ -5,7 +5,8 @@ The mask is real, so that a server does the work of unmasking, but its four byte
 `bytes.translate`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 from bench.body import COUNTER_BASE, TIME_BASE
 from bench.grammar import Grammar
@@ -17,6 +18,7 @@ _MASKED = bytes(byte ^ _MASK_BYTE for byte in range(256))
 
 _CLOSE, _PING, _PONG = 0x88, 0x89, 0x8A
 _MOST_BYTES = 2**26  # of one inflated message
+_BETWEEN_LINES = b"}\n{"  # some servers put several objects in a frame, each on its line
 
 
 class WireError(Exception):
@@ -55,24 +57,31 @@ def head(first: int, size: int) -> bytes:
 class SendTemplate:
     """A publish command of fixed size as a masked frame, but for its numbers."""
 
-    __slots__ = ("_head", "_payload", "_places")
+    __slots__ = ("_as_bytes", "_frame", "_pick")
 
     def __init__(self, payload: bytes, numbers: str, first: int = 0x81) -> None:
         """Take a %-template and which numbers it wants, in order.
 
         `n` is the counter (and id), `t` the time, both as numbers; `N` and `T` are the same as four and eight bytes.
         """
-        self._payload = payload
-        self._places = numbers
-        self._head = head(first, len(self._filled(COUNTER_BASE, TIME_BASE)))
+        self._as_bytes = "N" in numbers or "T" in numbers
+        self._pick = itemgetter(*["ntNT".index(name) for name in numbers])
+        self._frame = payload
+        size = len(self._filled(((COUNTER_BASE, TIME_BASE),)))
+        # The head is masked here, so that masking the whole frame brings it back.
+        self._frame = head(first, size).translate(_MASKED).replace(b"%", b"%%") + payload
 
-    def frame(self, counter: int, time_ns: int) -> bytes:
-        """Return the frame of one message."""
-        return self._head + self._filled(COUNTER_BASE + counter, TIME_BASE + time_ns).translate(_MASKED)
+    def frames(self, counters: Sequence[int], time_ns: int) -> bytes:
+        """Return the frames of these messages, one after the other."""
+        time = TIME_BASE + time_ns
+        return self._filled([(COUNTER_BASE + counter, time) for counter in counters]).translate(_MASKED)
 
-    def _filled(self, n: int, t: int) -> bytes:
-        known = {"n": n, "t": t, "N": n.to_bytes(4), "T": t.to_bytes(8)}
-        return self._payload % tuple([known[name] for name in self._places])
+    def _filled(self, numbers: Sequence[tuple[int, int]]) -> bytes:
+        pick = self._pick
+        values: list[int | bytes] = []
+        for n, t in numbers:
+            values += pick((n, t, n.to_bytes(4), t.to_bytes(8)) if self._as_bytes else (n, t))
+        return self._frame * len(numbers) % tuple(values)
 
 
 def frames(data: bytes) -> Iterator[tuple[int, bytes, int]]:
@@ -105,7 +114,7 @@ class Scan:
         self.answers: list[int] = []
         self.errors: list[bytes] = []
         self.others: list[tuple[int, bytes]] = []
-        self.answer = (b"", 0, 0)  # where the last frame with an answer is: in which bytes, from, to
+        self.answer = b""  # the last frame with an answer
 
     def clear(self) -> None:
         """Forget what was found, to be used for the next piece."""
@@ -115,64 +124,104 @@ class Scan:
         self.errors = []
         self.others = []
 
-    def feed(self, data: bytes, with_answers: bool) -> int:
+    def feed(self, data: bytes, with_answers: bool, with_places: bool = False) -> int:
         """Find messages and answers in all whole frames at the start of `data`; return how many bytes those are.
 
-        `others` gets what is neither, as (first byte of the frame, payload).
+        `others` gets what is neither, as (first byte of the frame, payload), and `answer` what is asked for by
+        `with_places`: the frame with the last answer.
         """
+        grammar = self.grammar
+        count, end, is_plain = _measure(data, grammar.first)
+        if with_places or not (is_plain and self._quickly(data, end, count, with_answers)):
+            self._frame_by_frame(data, end, with_answers)
+        return end
+
+    def _quickly(self, data: bytes, end: int, count: int, with_answers: bool) -> bool:
+        """Find everything in one go if every object of so many frames is a message or an answer; else find nothing."""
+        _, begins, counter_at, counter_end, time_at, time_end, answer, id_end, error, number = self.grammar
+        counters: list[int] = []
+        times: list[int] = []
+        answers: list[int] = []
+        mark = data.find(begins, 0, end)
+        while mark >= 0:
+            counters.append(number(data[mark + counter_at : mark + counter_end]) - COUNTER_BASE)
+            times.append(number(data[mark + time_at : mark + time_end]) - TIME_BASE)
+            mark = data.find(begins, mark + time_end, end)
+        if with_answers:
+            id_at = len(answer)
+            place = data.find(answer, 0, end)
+            while place >= 0:
+                answers.append(number(data[place + id_at : place + id_end]) - COUNTER_BASE)
+                place = data.find(answer, place + id_end, end)
+        objects = count + data.count(_BETWEEN_LINES, 0, end)
+        if len(counters) + len(answers) != objects or data.find(error, 0, end) >= 0:
+            return False
+        self.counters += counters
+        self.times += times
+        self.answers += answers
+        return True
+
+    def _frame_by_frame(self, data: bytes, size: int, with_answers: bool) -> None:
+        """Find everything, whatever is in the frames."""
         whole, begins, counter_at, counter_end, time_at, time_end, _, _, _, number = self.grammar
         counters, times = self.counters, self.times
-        size = len(data)
-        at = 0
-        while size - at >= 2:
-            length = data[at + 1]
-            if length < 126:
-                start = at + 2
-            elif length == 126:
-                start = at + 4
-                length = int.from_bytes(data[at + 2 : start], "big") if size >= start else size
-            elif length == 127:
-                start = at + 10
-                length = int.from_bytes(data[at + 2 : start], "big") if size >= start else size
-            else:
-                raise WireError("a masked frame from a server")
-            end = start + length
-            if end > size:
-                break
-            text, left, right = data, start, end
-            first, at = data[at], end
+        for first, payload, _ in frames(data[:size]):
+            text = payload
             if first != whole:
                 if first != self.grammar.compressed:
-                    self.others.append((first, data[start:end]))
+                    self.others.append((first, payload))
                     continue
-                text = inflate(data[start:end], _MOST_BYTES)
-                left, right = 0, len(text)
-            mark = text.find(begins, left, right)
+                text = inflate(payload, _MOST_BYTES)
+            mark = text.find(begins)
             if mark >= 0:
                 while mark >= 0:
                     counters.append(number(text[mark + counter_at : mark + counter_end]) - COUNTER_BASE)
                     times.append(number(text[mark + time_at : mark + time_end]) - TIME_BASE)
-                    mark = text.find(begins, mark + time_end, right)
+                    mark = text.find(begins, mark + time_end)
                 if with_answers:
-                    self._answers(text, left, right)
-            elif not self._answers(text, left, right):
-                self.others.append((whole, text[left:right]))
-        return at
+                    self._answers(text)
+            elif not self._answers(text):
+                self.others.append((whole, text))
 
-    def _answers(self, data: bytes, start: int, end: int) -> bool:
+    def _answers(self, data: bytes) -> bool:
         """Find the ids that a message answers; tell whether there are any (or an error without an id)."""
         _, _, _, _, _, _, answer, id_end, error, number = self.grammar
-        if data.find(error, start, end) >= 0:
-            self.errors.append(data[start:end])
-        place = data.find(answer, start, end)
+        if data.find(error) >= 0:
+            self.errors.append(data)
+        place = data.find(answer)
         if place < 0:
             return bool(self.errors)
-        self.answer = (data, start, end)
+        self.answer = data
         id_at = len(answer)
         while place >= 0:
             self.answers.append(number(data[place + id_at : place + id_end]) - COUNTER_BASE)
-            place = data.find(answer, place + id_end, end)
+            place = data.find(answer, place + id_end)
         return True
+
+
+def _measure(data: bytes, wanted: int) -> tuple[int, int, bool]:
+    """Return how many whole frames there are, where the last of them ends, and whether all begin with this byte."""
+    size = len(data)
+    at = count = 0
+    is_plain = True
+    while size - at >= 2:
+        length = data[at + 1]
+        if length < 126:
+            end = at + 2 + length
+        elif length > 127:
+            raise WireError("a masked frame from a server")
+        else:
+            start = at + (4 if length == 126 else 10)
+            if size < start:
+                break
+            end = start + int.from_bytes(data[at + 2 : start], "big")
+        if end > size:
+            break
+        if data[at] != wanted:
+            is_plain = False
+        count += 1
+        at = end
+    return count, at, is_plain
 
 
 def is_close(first: int) -> bool:

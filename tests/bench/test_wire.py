@@ -47,7 +47,7 @@ def test_a_frame_is_read_by_the_server_s_codec(size: int) -> None:
 
 def test_a_template_makes_frames_of_bodies_of_the_wanted_size() -> None:
     template = SendTemplate(b'{"id":%%d,"key":"%%d","data":%s}' % body.json_template(100), "nnnt")
-    [(_, payload)] = FrameReader(LIMITS).feed(template.frame(5, 77))
+    [(_, payload)] = FrameReader(LIMITS).feed(template.frames([5], 77))
     assert payload.startswith(b'{"id":1000000005,"key":"1000000005","data":{"n":1000000005,"t":1000000000000000077,')
     assert len(payload) - len(b'{"id":1000000005,"key":"1000000005","data":}') == 100
 
@@ -60,7 +60,7 @@ def test_a_body_has_room_for_its_numbers_or_is_refused() -> None:
 @pytest.mark.parametrize("size", [64, 200, 250, 300, 16384])
 @pytest.mark.parametrize("encoding", ["json", "msgpack"])
 def test_a_send_is_what_the_server_reads_with_a_body_of_the_wanted_size(encoding: Encoding, size: int) -> None:
-    frame = Chatd("run", encoding).send("room:a", size).frame(37, 77)
+    frame = Chatd("run", encoding).send("room:a", size).frames([37], 77)
     [(opcode, payload)] = FrameReader(LIMITS).feed(frame)
     known = codec.JSON if encoding == "json" else codec.MSGPACK
     assert opcode == known.opcode
@@ -76,7 +76,7 @@ def test_a_send_is_what_the_server_reads_with_a_body_of_the_wanted_size(encoding
 @pytest.mark.parametrize("window_bits", [0, 15])
 def test_what_the_server_says_is_found_in_every_encoding(encoding: Encoding, window_bits: int) -> None:
     known = codec.JSON if encoding == "json" else codec.MSGPACK
-    [(_, payload)] = FrameReader(LIMITS).feed(Chatd("run", encoding).send("room:a", 200).frame(5, 9))
+    [(_, payload)] = FrameReader(LIMITS).feed(Chatd("run", encoding).send("room:a", 200).frames([5], 9))
     command = known.decode(payload)
     assert isinstance(command, Send)
     said = [
