@@ -37,39 +37,30 @@ class Batch:
 
     def flush(self, sessions: Sequence[Session]) -> None:
         """Send what sessions held back."""
-        ring = self.ring
-        if ring is None or len(sessions) < _FEW:
-            for session in sessions:
-                data = self._release(session)
-                if data:
-                    send_to(session, data)
-            return
-        direct: list[tuple[Session, bytes]] = []
+        ring = self.ring if len(sessions) >= _FEW else None
         items: list[tuple[bytes, bytes]] = []
+        of_items: list[Session] = []
         room = SCRATCH_BYTES
         for session in sessions:
-            data = self._release(session)
-            head = session.direct
-            size = len(data)
+            try:
+                data = session.release()
+            except Exception:
+                _log.exception("session failed", session=session.id)
+                session.lose()
+                continue
             if not data:
                 continue
-            if head is None or size > room or len(items) == ring.size:
+            head = session.direct
+            size = len(data)
+            if ring is None or head is None or size > room or len(items) == ring.size:
                 send_to(session, data)
                 continue
             room -= size
             items.append((head, data))
-            direct.append((session, data))
-        for number, result in ring.send_each(items):
-            session, data = direct[number]
-            _refused(session, data, result)
-
-    def _release(self, session: Session) -> bytes:
-        try:
-            return session.release()
-        except Exception:
-            _log.exception("session failed", session=session.id)
-            session.lose()
-            return b""
+            of_items.append(session)
+        if ring is not None and items:
+            for number, result in ring.send_each(items):
+                _refused(of_items[number], items[number][1], result)
 
     def close(self) -> None:
         """Go on without the ring."""

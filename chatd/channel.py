@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from chatd.batch import Batch
 from chatd.config import Namespace
-from chatd.event import MessageFrames
+from chatd.event import MessageFrames, frame
 from chatd.session import Session, send_to
 from protocol.format import Format
 from protocol.messages import Event
@@ -65,6 +65,26 @@ class Channel:
         pending, self.pending = self.pending, []
         return pending[-1:] if self.namespace.conflate else pending
 
+    def encode(self, events: list[Outgoing], messages: list[StoredMessage], format_: Format) -> list[bytes]:
+        """Return the frame of each event; `messages` are those of them that are."""
+        if len(messages) == len(events):
+            return self.frames.frames(messages, format_)
+        return [frame(event, format_) for event, _ in events]
+
+
+def messages_of(events: list[Outgoing]) -> list[StoredMessage]:
+    """Return the events that are messages."""
+    messages: list[StoredMessage] = []
+    for event, _ in events:  # a comprehension would be one call more for the one message that there mostly is
+        if type(event) is StoredMessage:
+            messages.append(event)
+    return messages
+
+
+def without(frames: Sequence[bytes], events: Sequence[Outgoing], session: str) -> bytes:
+    """Return the frames of the events that a session may get: not those it sent itself."""
+    return b"".join([data for data, (_, origin) in zip(frames, events, strict=True) if origin != session])
+
 
 def send_out(
     channel: Channel, events: list[Outgoing], format_: Format, readers: Sequence[Session], batch: Batch
@@ -73,10 +93,7 @@ def send_out(
 
     Never waits; a reader that cannot take them queues them or is cut off.
     """
-    frames = [
-        channel.frames.frame(event, format_) if isinstance(event, StoredMessage) else format_.frame(event)
-        for event, _ in events
-    ]
+    frames = channel.encode(events, messages_of(events), format_)
     data = frames[0] if len(frames) == 1 else b"".join(frames)
     if channel.namespace.conflate:
         [(_, origin)] = events  # `take` has left the newest one
@@ -92,7 +109,7 @@ def send_out(
     sent = len(data) * len(others)
     for reader in readers:
         if reader.id in origins:
-            own = b"".join(data for data, (_, origin) in zip(frames, events, strict=True) if origin != reader.id)
+            own = without(frames, events, reader.id)
             if own:
                 send_to(reader, own)
                 sent += len(own)

@@ -1,6 +1,6 @@
 """From what a client wants to write to a draft that may be published, or the reason why not."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -61,6 +61,39 @@ def _permit(principal: Principal, address: Address, members: Collection[UserId])
     if not is_allowed(principal, address.namespace.write, address, members):
         return Refused(ErrorCode.FORBIDDEN, f"you may not {Action.WRITE} here")
     return Permit(principal.user, address, members)
+
+
+def drafts_at_once(permit: Permit, commands: Sequence[Send], encoding: Encoding, origin: str) -> list[Draft]:
+    """Return the drafts of a session's commands, up to the first that the permit is not for, or that is refused.
+
+    The hot path of `draft_of_command`, which says why one is refused.
+    """
+    address, sender, audience = permit.address, permit.sender, permit.audience
+    channel, namespace = address.name, address.namespace
+    most, not_to = namespace.data_bytes, "" if namespace.echo else origin
+    drafts: list[Draft] = []
+    try:
+        for command in commands:
+            key = command.key
+            if command.channel != channel or not is_key(key):
+                break
+            body = accept(encoding, bytes(command.data))
+            if len(body.raw) > most:
+                break
+            drafts.append(
+                Draft(
+                    channel=channel,
+                    sender=sender,
+                    key=key,
+                    body=body,
+                    retry=command.retry,
+                    origin=not_to,
+                    audience=audience,
+                )
+            )
+    except BodyError:
+        pass
+    return drafts
 
 
 def draft_of_command(permit: Permit, command: Send, encoding: Encoding, origin: str) -> Draft | Refused:

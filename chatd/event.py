@@ -1,11 +1,13 @@
 """From what is stored to what is said: messages with their bodies, memberships, and the frames of both."""
 
+from collections.abc import Iterable, Sequence
+
 import msgspec
 
 from protocol.body import Encoding
-from protocol.codec import JSON
 from protocol.format import Format
-from protocol.messages import Conversation, Event, Message
+from protocol.hot import sent_frame
+from protocol.messages import Conversation, Event, Message, Send, Sent
 from protocol.names import ChannelName, Epoch, Seq
 from storage.records import Membership, StoredMessage
 
@@ -31,6 +33,19 @@ def frame(event: Event | StoredMessage, format_: Format) -> bytes:
     return format_.frame(event)
 
 
+def sent_frames(commands: Sequence[Send], messages: Sequence[StoredMessage], format_: Format) -> bytes:
+    """Return the frames of the answers to the commands whose messages these are, in their order."""
+    by_hand = format_.is_plain_json
+    frames = []
+    for command, message in zip(commands, messages, strict=False):
+        channel, epoch, seq, at = message.channel, message.epoch, message.seq, message.at
+        frame = sent_frame(command.id, channel, epoch, seq, at) if by_hand else None
+        if frame is None:
+            frame = format_.frame(Sent(id=command.id, channel=channel, epoch=epoch, seq=seq, at=at))
+        frames.append(frame)
+    return frames[0] if len(frames) == 1 else b"".join(frames)
+
+
 class MessageFrames:
     """Makes the frames of one channel's messages. In JSON what they all begin with is made once.
 
@@ -45,26 +60,25 @@ class MessageFrames:
         self._epoch: Epoch | None = None
         self._start = b""
 
-    def frame(self, message: StoredMessage, format_: Format) -> bytes:
-        """Return the whole frame of a message in a format."""
-        key, body = message.key, message.body
-        if format_.codec is not JSON or message.kind or '"' in key or "\\" in key:
-            return format_.frame(message_event(message, format_.codec.encoding))
-        if message.epoch != self._epoch:
-            self._epoch = message.epoch
-            start = f'{{"type":"message","channel":"{self._channel}","epoch":"{message.epoch}","seq":'
-            self._start = start.encode()
-        return format_.frame_bytes(
-            b'%b%d,"from":"%b","key":"%b","at":%d,"data":%b}'
-            % (
-                self._start,
-                message.seq,
-                message.sender.encode(),
-                key.encode(),
-                message.at,
-                body.as_encoding(Encoding.JSON),
-            )
-        )
+    def frames(self, messages: Iterable[StoredMessage], format_: Format) -> list[bytes]:
+        """Return the whole frame of each message in a format."""
+        encoding = format_.codec.encoding
+        by_hand = format_.message
+        frames = []
+        for message in messages:
+            made = None
+            if by_hand is not None and not message.kind:
+                if message.epoch != self._epoch:
+                    self._begin(message.epoch)
+                body = message.body
+                raw = body.raw if body.encoding is encoding else body.as_encoding(encoding)
+                made = by_hand(self._start, message.seq, message.sender, message.key, message.at, raw)
+            frames.append(format_.frame(message_event(message, encoding)) if made is None else made)
+        return frames
+
+    def _begin(self, epoch: Epoch) -> None:
+        self._epoch = epoch
+        self._start = f'{{"type":"message","channel":"{self._channel}","epoch":"{epoch}","seq":'.encode()
 
 
 def conversation(membership: Membership, read: int) -> Conversation:

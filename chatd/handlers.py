@@ -73,7 +73,7 @@ class Handlers:
         leaves: SubscriptionTokens,
     ) -> None:
         self.send = router.send
-        self.send_now = router.send_now
+        self.send_at_once = router.send_at_once
         self._hub = hub
         self._greeting = greeting
         self._reading = reading

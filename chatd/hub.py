@@ -19,7 +19,7 @@ from trio.lowlevel import Abort, Task
 from chatd.accounts.principal import Principal
 from chatd.backend.caller import Caller
 from chatd.batch import Batch
-from chatd.channel import Channel, Outgoing, send_out
+from chatd.channel import Channel, Outgoing, messages_of, send_out, without
 from chatd.config import Namespace
 from chatd.counters import Counters, HubStatistics
 from chatd.event import frame
@@ -108,6 +108,11 @@ class Hub:
         self._batch = Batch()
         self._slice = settings.config.broker.fanout_slice
         self._subscriptions = 0
+        # What this turn answered and delivered, and since when (monotonic, Unix milliseconds) the first of each waited.
+        self._answered = 0
+        self._asked_at = 0.0
+        self._delivered = 0
+        self._sent_at = 0
         self._emptied: trio.Event | None = None
 
     # Sessions.
@@ -310,6 +315,22 @@ class Hub:
             self._batch.flush(held)
             for channel in crowds:
                 self._begin_safely(channel)
+        self._count_turn()
+
+    def _count_turn(self) -> None:
+        """Count the times of a turn: it is as long as its first message waited; the others waited a little less."""
+        if self._answered:
+            self.counters.ack.observe(self.monotonic() - self._asked_at, self._answered)
+            self._answered = 0
+        if self._delivered:
+            self.counters.delivery.observe(max(0.0, self._clock() - self._sent_at / 1000), self._delivered)
+            self._delivered = 0
+
+    def answered(self, asked_at: float, count: int) -> None:
+        """Count so many answers, which go out when the turn is over, to what was read then (monotonic seconds)."""
+        if not self._answered or asked_at < self._asked_at:
+            self._asked_at = asked_at
+        self._answered += count
 
     def _write(self, channel: Channel) -> None:
         """Let a channel's few readers write its turn with their own answers, one write for each of them."""
@@ -317,18 +338,18 @@ class Hub:
             self._begin(channel)
             return
         events, channel.pending = channel.pending, []
+        messages = messages_of(events)
         total = channel.size
+        origins = () if channel.namespace.echo else {origin for _, origin in events if origin}
         for format_, sessions in tuple(channel.readers.items()):
-            readers = tuple(sessions)  # one that is cut off for being slow leaves the channel
-            for event, origin in events:
-                if isinstance(event, StoredMessage):
-                    data = channel.frames.frame(event, format_)
-                else:
-                    data = format_.frame(event)
-                for reader in readers:
-                    if reader.id != origin:
-                        reader.write(data)
-        self._count(events, total)
+            frames = channel.encode(events, messages, format_)
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            for reader in tuple(sessions):  # one that is cut off for being slow leaves the channel
+                if reader.id not in origins:
+                    reader.write(data)
+                elif own := without(frames, events, reader.id):
+                    reader.write(own)
+        self._count(messages, total)
         if not total:
             self._forget_if_empty(channel)
 
@@ -367,16 +388,17 @@ class Hub:
             else:
                 starts = range(0, len(readers), size)
                 channel.slices.extend((events, format_, readers[start : start + size]) for start in starts)
-        self._count(events, total)
+        self._count(messages_of(events), total)
         if not total:
             self._forget_if_empty(channel)
 
-    def _count(self, events: list[Outgoing], readers: int) -> None:
-        messages = [event for event, _ in events if isinstance(event, StoredMessage)]
+    def _count(self, messages: list[StoredMessage], readers: int) -> None:
         if messages:
-            # One turn is as long as its first message waited; the others waited a little less.
             self.counters.messages_out += len(messages) * readers
-            self.counters.delivery.observe(max(0.0, self._clock() - messages[0].at / 1000), len(messages))
+            at = messages[0].at
+            if not self._delivered or at < self._sent_at:
+                self._sent_at = at
+            self._delivered += len(messages)
 
     async def _send_large(self, channel: Channel) -> None:
         """Send a large channel's turn, with pauses for other work.
@@ -385,6 +407,7 @@ class Hub:
         of order; new messages wait for the next round.
         """
         self._begin(channel)
+        self._count_turn()
         while channel.slices:
             self._send_slice(channel)
             if channel.slices:

@@ -80,7 +80,11 @@ class TokenBucket:
 
         `take` would let them pass on credit when the bucket is full.
         """
-        return count * self._interval <= self._depth and not self.take(now, count)
+        full_at = (self._full_at if self._full_at > now else now) + count * self._interval
+        if full_at - now > self._depth:
+            return False
+        self._full_at = full_at
+        return True
 
     def full_in(self, now: float) -> float:
         """Return the seconds until the bucket is full."""

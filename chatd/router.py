@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
-import trio
-
 from chatd.accounts.principal import Principal
 from chatd.backend.caller import Caller
 from chatd.broker import Broker, Draft, Published, Refused, Routed
 from chatd.channel import Outgoing
 from chatd.counters import Counters
-from chatd.drafting import Drafting, Permit, draft, draft_of_command
+from chatd.drafting import Drafting, Permit, draft, draft_of_command, drafts_at_once
+from chatd.event import sent_frames
 from chatd.hooks.hooks import Hooks
 from chatd.hub import Hub
 from chatd.session import Session
@@ -52,35 +51,34 @@ class Router:
         self.hooks: Hooks | None = None  # set by the node, if a backend is asked what may be sent
         self.admission: Admission  # set by the node, of server sessions
 
-    def send_now(self, session: Session, command: Send, now: float, alone: bool) -> bool:
-        """Publish and answer one message, if no task has to wait for it: the short way of `send`.
+    def send_at_once(self, session: Session, commands: Sequence[Send], now: float, alone: bool) -> int:
+        """Publish and answer messages of one read, up to the first that a task has to wait for; return how many.
 
-        Where the broker can say later where it was placed, one that came alone is answered then.
-        Return False, with nothing done, where `send` has to do it: it waits for the store, and says what is wrong.
+        Where the broker can say later where it was placed, one that came alone is answered then. This is the short way
+        of `send`, which does the rest: it waits for the store, and says what is wrong.
         """
         user, permit = session.user, session.permit
-        if permit is None or user is None or permit.address is not self._drafting.current(command.channel):
-            return False
-        wanted = draft_of_command(permit, command, session.format.codec.encoding, session.id)
-        if not isinstance(wanted, Draft) or user.bucket.take(now):
-            return False
-        try:
-            message = self.broker.publish_nowait(wanted)
-        except trio.WouldBlock:
-            if alone and self.publish_soon is not None:
-                answered = partial(self._answered, session, command, now)
-                session.under_way = self.publish_soon(wanted, answered)
-                if session.under_way:
-                    return True
-            user.bucket.give_back()
-            return False
-        session.reply(Sent(id=command.id, channel=message.channel, epoch=message.epoch, seq=message.seq, at=message.at))
-        counters = self._counters
-        counters.commands["send"] += 1
-        counters.messages_in += 1
-        session.messages_in += 1
-        counters.ack.observe(self._monotonic() - now)
-        return True
+        if permit is None or user is None or permit.address is not self._drafting.current(permit.address.name):
+            return 0
+        drafts = drafts_at_once(permit, commands, session.format.codec.encoding, session.id)
+        if not drafts or not user.bucket.take_together(now, len(drafts)):
+            return 0
+        messages = self.broker.publish_at_once(drafts)
+        count = len(messages)
+        if alone and not count and self.publish_soon is not None:
+            session.under_way = self.publish_soon(drafts[0], partial(self._answered, session, commands[0], now))
+            if session.under_way:
+                return 1
+        if count < len(drafts):
+            user.bucket.give_back(len(drafts) - count)
+        if count:
+            session.reply_frames(sent_frames(commands, messages, session.format))
+            counters = self._counters
+            counters.commands["send"] += count
+            counters.messages_in += count
+            session.messages_in += count
+            self._hub.answered(now, count)
+        return count
 
     def _answered(self, session: Session, command: Send, started: float, outcome: Published | Refused) -> None:
         """Answer a message that was under way, and let the session go on."""
@@ -154,7 +152,7 @@ class Router:
         return outcomes
 
     def _is_short(self, permit: Permit) -> bool:
-        """Tell whether messages of the permit may go by `send_now`: nobody is asked who gets them or about them."""
+        """Tell whether messages of the permit may go by `send_at_once`: nobody is asked who gets them or about them."""
         return not permit.audience and not (
             self.hooks is not None and self.hooks.screens(permit.address.namespace_name)
         )

@@ -16,11 +16,12 @@ Beside it, `direct` is what a ring needs to send the same way (chatd/ring.py) wh
 A turn is one pass of trio's scheduler over all the sessions that had something to read.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import trio
+from msgspec import DecodeError
 
 from chatd.accounts.principal import Principal
 from chatd.limits import TokenBucket
@@ -61,10 +62,10 @@ TRANSITIONS = {
 PING_FRAME = server_frame(Opcode.PING, b"")
 
 
-SendNow = Callable[["Session", Send, float, bool], bool]
-"""Publishes and answers one message if no task has to wait for it; tells whether it did, or will.
+SendAtOnce = Callable[["Session", Sequence[Send], float, bool], int]
+"""Publishes and answers messages up to the first that a task has to wait for; returns how many those are.
 
-The last argument says whether the message came alone: only then its answer may come later, by `under_way`."""
+The last argument says whether they are one that came alone: only then its answer may come later, by `under_way`."""
 
 
 class Session:
@@ -78,7 +79,7 @@ class Session:
         "_outbox",
         "_reader",
         "_room",
-        "_send_now",
+        "_send_at_once",
         "_settled",
         "attributes",
         "bucket",
@@ -134,7 +135,7 @@ class Session:
         self._fed: list[tuple[int, bytes]] | None = None  # what `_serve` took from the reader and left to the task
         self._failure: Exception | None = None  # what went wrong there
         self._settled: trio.Event | None = None  # what the session's own task waits for while a message is under way
-        self._send_now: SendNow
+        self._send_at_once: SendAtOnce
         self._format_opcode = format_.codec.opcode
 
     @property
@@ -152,7 +153,7 @@ class Session:
     async def run(self, handlers: "Handlers", data: bytes) -> None:
         """Serve the device until either side closes. `data` came together with the handshake."""
         receive = self.link.receive
-        self._send_now = handlers.send_now
+        self._send_at_once = handlers.send_at_once
         if self.link.can_read_nowait:
             self.link.on_readable = self._serve
         while True:
@@ -189,18 +190,8 @@ class Session:
         now = self.hub.monotonic()
         if not bucket.take_together(now, count):
             return False
-        decode, expected, send_now = self.format.codec.decode, self._format_opcode, self._send_now
-        served = 0
-        try:
-            for opcode, payload in messages:
-                if opcode != expected:
-                    break
-                command = decode(payload)
-                if type(command) is not Send or not send_now(self, command, now, count == 1):
-                    break
-                served += 1
-        except CodecError:
-            pass  # the task says so
+        commands = self._leading_sends(messages)
+        served = self._send_at_once(self, commands, now, count == 1) if commands else 0
         if served == count and self._reader.error is None:
             self._fed = None
             self.hub.counters.bytes_in += len(data)
@@ -208,6 +199,19 @@ class Session:
         bucket.give_back(count - served)
         del messages[:served]
         return False
+
+    def _leading_sends(self, messages: list[tuple[int, bytes]]) -> list[Send]:
+        """Decode messages up to the first that is no `send`; the task says what is wrong with it."""
+        decode, expected = self.format.codec.decode_quickly, self._format_opcode
+        commands: list[Send] = []
+        try:
+            for opcode, payload in messages:
+                if opcode != expected or type(command := decode(payload)) is not Send:
+                    break
+                commands.append(command)
+        except (DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        return commands
 
     async def _take(self, handlers: "Handlers", data: bytes) -> bool:
         """Run everything that one read brought; tell whether to read on."""
@@ -248,7 +252,7 @@ class Session:
                     self.reply_error(command.id, ErrorCode.RATE_LIMITED, "too many commands", wait)
                     continue
                 if type(command) is Send:
-                    if len(messages) > 1 or not handlers.send_now(self, command, now, True):
+                    if len(messages) > 1 or not handlers.send_at_once(self, (command,), now, True):
                         sends.append(command)
                     continue
                 if sends:
@@ -319,10 +323,13 @@ class Session:
 
     def reply(self, *events: Event) -> None:
         """Send events at the end of this turn, joined with whatever else the turn has for this session."""
-        if self.state is State.CLOSING:
-            return  # nothing follows a close frame (RFC 6455 section 5.5.1)
         frame = self.format.frame
-        self._say(frame(events[0]) if len(events) == 1 else b"".join([frame(event) for event in events]))
+        self.reply_frames(frame(events[0]) if len(events) == 1 else b"".join([frame(event) for event in events]))
+
+    def reply_frames(self, frames: bytes) -> None:
+        """Send the frames of answers at the end of this turn, joined with whatever else the turn has for it."""
+        if self.state is not State.CLOSING:  # nothing follows a close frame (RFC 6455 section 5.5.1)
+            self._say(frames)
 
     def settle(self) -> None:
         """Serve what comes next: the message that was under way has its answer."""
@@ -339,7 +346,10 @@ class Session:
     def write(self, frame: bytes) -> None:
         """Send a frame that nobody here asked for at the end of this turn; too many of them cut the session off."""
         if self._outbox is None and self.early is None:
-            self._say(frame)
+            if self._held is not None:
+                self._held.append(frame)  # as `_say` would: one call less for who answers and delivers in one turn
+            else:
+                self._say(frame)
         else:
             self.send(frame)
 

@@ -51,7 +51,7 @@ COMMAND_NAMES = frozenset(str(command.__struct_config__.tag) for command in AnyC
 class Codec:
     """One encoding of commands and events. There are two, `JSON` and `MSGPACK`; they hold no state."""
 
-    __slots__ = ("_decode", "_decode_envelope", "encode", "encoding", "opcode", "subprotocol")
+    __slots__ = ("_decode", "_decode_envelope", "decode_quickly", "encode", "encoding", "opcode", "subprotocol")
 
     def __init__(self, subprotocol: str, encoding: Encoding, opcode: Opcode, library: Any) -> None:
         self.subprotocol = subprotocol
@@ -59,7 +59,8 @@ class Codec:
         self.opcode = opcode
         self.encode = library.Encoder().encode
         """Turn an event into its bytes."""
-        self._decode = library.Decoder(AnyCommand).decode
+        self._decode = self.decode_quickly = library.Decoder(AnyCommand).decode
+        """Turn a payload into a command, with the library's errors: for who leaves what is wrong to `decode`."""
         self._decode_envelope = library.Decoder(_Envelope).decode
 
     def decode(self, payload: bytes) -> AnyCommand:

@@ -1,6 +1,6 @@
 """How WebSocket frames are read (RFC 6455, RFC 7692): bytes in, whole messages and control frames out. The hot path.
 
-Messages that came whole, in one frame, are read in the few lines of `FrameReader._whole`. Everything else goes frame by
+Messages that came whole, in one frame, are read by `protocol.hot.read_whole`. Everything else goes frame by
 frame through `_head` and `_payload`, which keep what is unfinished in a `_Message`.
 """
 
@@ -9,15 +9,13 @@ from codecs import utf_8_decode
 import msgspec
 
 from protocol.codes import CloseCode
-from protocol.deflate import Inflater, inflate_whole
+from protocol.deflate import Inflater, inflate
+from protocol.hot import read_whole
 from protocol.writer import FrameError, Opcode, apply_mask, client_frame, close_payload, server_frame
 
 __all__ = ["FrameError", "FrameLimits", "FrameReader", "Opcode", "client_frame", "close_payload", "server_frame"]
 
 _TEXT = Opcode.TEXT
-_BINARY = Opcode.BINARY
-_WHOLE_TEXT = 0x80 | _TEXT
-_WHOLE_BINARY = 0x80 | _BINARY
 _COMPRESSED = 0x40
 
 # RFC 6455 section 7.4 with the IANA registry: 1004 is reserved; 1005, 1006 and 1015 are never sent.
@@ -77,7 +75,12 @@ class FrameReader:
             data = self._rest + data
             self._rest = b""
         try:
-            at = self._whole(data, 0, events) if self._message is None else 0
+            at = 0
+            if self._message is None:
+                if self._inflate:
+                    at = self._whole(data, 0, events)
+                else:
+                    at = read_whole(data, 0, self._at_once_bytes, self._masked, False, events)
             if at < len(data):
                 self._read(data, at, events)
         except FrameError as error:
@@ -107,41 +110,26 @@ class FrameReader:
 
         It does not say what is wrong with a frame: `_head` does.
         """
-        end = len(data)
-        most = self._at_once_bytes
-        masked = self._masked
-        flag, head = (128, 6) if masked else (0, 2)
-        compression = _COMPRESSED if self._inflate else 0
-        while end - at > 3:
-            first = data[at]
-            compressed = first & compression
-            kind = first ^ compressed
-            if kind != _WHOLE_TEXT and kind != _WHOLE_BINARY:
-                break
-            size = data[at + 1] - flag
-            start = at + head
-            if size == 126:
-                size = data[at + 2] << 8 | data[at + 3]
-                start += 2
-            elif size > 126:
-                break
-            stop = start + size
-            if stop > end or not 0 <= size <= most:
-                break
-            payload = apply_mask(data[start:stop], data[start - 4 : start]) if masked else data[start:stop]
-            if compressed:
-                inflated = inflate_whole(payload, self._limits.message_bytes)
-                if inflated is None:
-                    break
-                payload = inflated
-            if kind == _WHOLE_BINARY:
-                events.append((_BINARY, payload))
-            else:
-                if not payload.isascii():
-                    _check_text(payload, True)
-                events.append((_TEXT, payload))
-            at = stop
+        first = len(events)
+        at = read_whole(data, at, self._at_once_bytes, self._masked, self._inflate, events)
+        if self._inflate:
+            self._inflate_from(first, events)
         return at
+
+    def _inflate_from(self, first: int, events: list[tuple[int, bytes]]) -> None:
+        """Inflate the messages from here on that came compressed; one that is broken takes with it what comes after."""
+        for index in range(first, len(events)):
+            kind, payload = events[index]
+            if kind & _COMPRESSED:
+                try:
+                    payload = inflate(payload, self._limits.message_bytes)
+                    opcode = kind ^ _COMPRESSED
+                    if opcode == Opcode.TEXT and not payload.isascii():
+                        _check_text(payload, True)
+                except FrameError:
+                    del events[index:]
+                    raise
+                events[index] = opcode, payload
 
     def _head(self, data: bytes, at: int, events: list[tuple[int, bytes]]) -> int:
         """Read one frame's header, or one whole control frame; return where it ends, or `at` when it is not all there.

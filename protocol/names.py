@@ -13,6 +13,21 @@ Grammar (also in docs/reference/protocol.md):
 import re
 from typing import NewType
 
+from protocol.hot import is_key
+
+__all__ = [
+    "MAX_CHANNEL_LENGTH",
+    "ChannelName",
+    "DeviceId",
+    "Epoch",
+    "Seq",
+    "UserId",
+    "direct_channel",
+    "is_key",
+    "is_user_id",
+    "split_channel",
+]
+
 UserId = NewType("UserId", str)
 DeviceId = NewType("DeviceId", str)
 ChannelName = NewType("ChannelName", str)
@@ -28,10 +43,6 @@ _CHANNEL = re.compile(r"([a-z][a-z0-9_]{0,31}):([A-Za-z0-9_.@|~+=:-]+)")
 def is_user_id(text: str) -> bool:
     """Tell whether `text` can be the id of a user or of a device."""
     return _USER.fullmatch(text) is not None
-
-
-is_key = re.compile(r"[!-~]{1,128}").fullmatch
-"""Tell whether a text can be a sender's key of a message."""
 
 
 def split_channel(text: str) -> tuple[str, str] | None:

@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import msgspec
-import trio
 
 from chatd.backend.actions import BackendAction
 from chatd.backend.caller import Caller
@@ -125,14 +124,10 @@ class Publishing:
         return list(outcomes)
 
     async def _place(self, drafts: Sequence[Draft]) -> list[Published | Refused]:
-        if not drafts:
-            return []
-        if len(drafts) == 1:
-            try:
-                return [Published(self.broker.publish_nowait(drafts[0]).place)]
-            except trio.WouldBlock:
-                pass
-        return await self.broker.publish(drafts)
+        placed = self.broker.publish_at_once(drafts) if drafts else []
+        answers: list[Published | Refused] = [Published(message.place) for message in placed]
+        rest = drafts[len(placed) :]
+        return answers + await self.broker.publish(rest) if rest else answers
 
     async def _permit(self, caller: Caller, channel: str) -> Permit | Refused:
         try:

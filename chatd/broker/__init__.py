@@ -39,6 +39,19 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     origin: str = ""
     audience: Collection[UserId] = ()
 
+    def placed(self, epoch: Epoch, seq: Seq, at: int) -> StoredMessage:
+        """Return the message that it is at this place."""
+        return StoredMessage(
+            channel=self.channel,
+            epoch=epoch,
+            seq=seq,
+            sender=self.sender,
+            key=self.key,
+            at=at,
+            body=self.body,
+            kind=self.kind,
+        )
+
 
 class Published(msgspec.Struct, frozen=True, gc=False):
     """Where a draft was placed; `duplicate` when an earlier publish of the same (sender, key) placed it."""
@@ -108,11 +121,11 @@ class Broker(Protocol):
     seq of a message that was not stored may come again under another epoch.
     """
 
-    def publish_nowait(self, draft: Draft) -> StoredMessage:
-        """Place one draft and send it out, if nothing has to be waited for and nobody sent its key before.
+    def publish_at_once(self, drafts: Sequence[Draft]) -> list[StoredMessage]:
+        """Place drafts of one channel and send them out, in their order, up to the first that has to wait.
 
-        Raises:
-            trio.WouldBlock: `publish` has to do it; nothing was done.
+        Return the messages of those that were placed. The rest is for `publish`: what waits for the store, repeats a
+        key or is marked `retry`, and what is of another channel than the first.
         """
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published | Refused]:

@@ -20,7 +20,7 @@ from chatd.broker import RETRY_SECONDS, Draft, Published, Refused, Routed
 from chatd.broker.alone import Alone
 from chatd.broker.batch import NOT_SENT, Batch
 from chatd.broker.heads import Head, Heads
-from chatd.broker.keys import Keys, KnownKey
+from chatd.broker.keys import Keys, known_key
 from chatd.broker.log import Log
 from chatd.broker.record import content_of, read_id, read_record
 from chatd.broker.saver import Saver
@@ -32,7 +32,7 @@ from chatd.redis.packing import BLANK, Argument, pack
 from chatd.redis.scripts import Script, is_unknown_script
 from chatd.redis.servers import Servers
 from protocol.codes import ErrorCode
-from protocol.names import Epoch, Seq
+from protocol.names import Seq
 from storage import Store, StoreBusy, StoreError
 from storage.records import Place, StoredMessage
 
@@ -191,7 +191,7 @@ class Appender:
         stands, at, wal = reply.split(b" ")
         epoch, seq = read_id(stands)
         draft = append.draft
-        message = _message(draft, epoch, seq, int(at))
+        message = draft.placed(epoch, seq, int(at))
         self.published += 1
         if append.head.namespace.delivery == "subscribed":
             self.on_numbered(message, draft)
@@ -224,7 +224,7 @@ class Appender:
     def _placed_before(self, append: Append, place: Place) -> None:
         """Go on with what an earlier try of this node placed, whose answer was lost: later ones may be done already."""
         draft, namespace = append.draft, append.head.namespace
-        message = _message(draft, place.epoch, place.seq, place.at)
+        message = draft.placed(place.epoch, place.seq, place.at)
         if namespace.history == "recent":
             alone = Log(draft.channel, namespace, place.epoch, Seq(place.seq - 1), 1)
             alone.arrived(message)
@@ -307,20 +307,7 @@ class Appender:
             self.under_way.discard((head.shard, wal))
 
     def _remember(self, draft: Draft, place: Place) -> None:
-        self.keys.put((draft.sender, draft.key), KnownKey(draft.channel, place))
-
-
-def _message(draft: Draft, epoch: Epoch, seq: Seq, at: int) -> StoredMessage:
-    return StoredMessage(
-        channel=draft.channel,
-        epoch=epoch,
-        seq=seq,
-        sender=draft.sender,
-        key=draft.key,
-        at=at,
-        body=draft.body,
-        kind=draft.kind,
-    )
+        self.keys.put((draft.sender, draft.key), known_key(draft.channel, place))
 
 
 def _ignore(_: object) -> None:

@@ -3,7 +3,7 @@
 import msgspec
 
 from chatd.broker.commit import Commit
-from protocol.names import ChannelName, UserId
+from protocol.names import ChannelName, Epoch, Seq, UserId
 from storage.records import Place
 
 Key = tuple[UserId, str]
@@ -13,8 +13,20 @@ class KnownKey(msgspec.Struct, gc=False):
     """Where the message of a key was placed. `commit` is what its sender waits for, while it is being stored."""
 
     channel: ChannelName
-    place: Place
+    epoch: Epoch
+    seq: Seq
+    at: int
     commit: Commit | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        return Place(self.epoch, self.seq, self.at)
+
+
+def known_key(channel: ChannelName, place: Place) -> KnownKey:
+    """Make what is known of the key of a message that nobody waits for any more."""
+    return KnownKey(channel, place.epoch, place.seq, place.at)
 
 
 class Keys:

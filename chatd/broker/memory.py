@@ -17,7 +17,7 @@ import trio
 
 from chatd.broker import EXPIRED_KIND, RETRY_SECONDS, BrokerStatistics, Deliver, Draft, Published, Recovery, Refused
 from chatd.broker.commit import Batch, Commit, Placed
-from chatd.broker.keys import Keys, KnownKey
+from chatd.broker.keys import Keys, KnownKey, known_key
 from chatd.broker.log import Log
 from chatd.broker.logs import Logs, TooManyChannels
 from chatd.broker.saver import Saver
@@ -118,26 +118,33 @@ class MemoryBroker:
         for place, placed in unstored.items():
             answers[place] = placed.answer()
 
-    def publish_nowait(self, draft: Draft) -> StoredMessage:
-        """Place one draft and send it out, if nothing has to be waited for and nobody sent its key before.
-
-        Raises:
-            trio.WouldBlock: `publish` has to do it; nothing was done.
-        """
-        key = (draft.sender, draft.key)
+    def publish_at_once(self, drafts: Sequence[Draft]) -> list[StoredMessage]:
+        """Place drafts of one channel and send them out, in their order, up to the first that has to wait."""
+        log = self._logs.known.get(drafts[0].channel)
+        if log is None or log.history == "durable":
+            return []
+        now = self._now()
         keys = self._keys
-        log = self._logs.known.get(draft.channel)
-        if log is None or log.history == "durable" or draft.retry or key in keys.younger or key in keys.older:
-            raise trio.WouldBlock
         keys.turn()
-        message = self._number(log, draft, self._now())
-        keys.younger[key] = KnownKey(draft.channel, message.place)
-        if log.history == "recent":
-            self._saver.add(log)
-        log.arrived(message)
-        self._published += 1
-        self._deliver(((message, draft),))
-        return message
+        younger, older = keys.younger, keys.older
+        channel, epoch, seq = log.channel, log.epoch, log.seq
+        messages: list[StoredMessage] = []
+        for draft in drafts:
+            key = (draft.sender, draft.key)
+            if key in younger or key in older or draft.retry or draft.channel != channel:
+                break
+            seq += 1  # type: ignore[assignment]  # a NewType's call would cost more than all of this line
+            younger[key] = KnownKey(channel, epoch, seq, now)
+            messages.append(draft.placed(epoch, seq, now))
+        if messages:
+            log.seq = seq
+            log.used_at = now
+            log.all_arrived(messages)
+            if log.history == "recent":
+                self._saver.add(log)
+            self._published += len(messages)
+            self._deliver(list(zip(messages, drafts, strict=False)))
+        return messages
 
     async def _prepare(self, drafts: Sequence[Draft]) -> None:
         """Do what has to wait: bring every channel into memory, and ask the store for keys that were forgotten."""
@@ -156,7 +163,7 @@ class MemoryBroker:
         since = self._now() - self._config.dedupe_days * _DAY_MILLISECONDS
         found = await self._store.find(draft.sender, draft.key, since)
         if found is not None:
-            self._keys.put((draft.sender, draft.key), KnownKey(found.channel, found.place))
+            self._keys.put((draft.sender, draft.key), known_key(found.channel, found.place))
 
     def _place(self, drafts: Sequence[Draft]) -> Batch:
         """Number drafts, and send out those that need not be stored first. The hot path of publishing."""
@@ -182,11 +189,10 @@ class MemoryBroker:
             if log.history == "durable":
                 younger[key] = self._store_first(log, message, draft, batch)
                 continue
-            place = message.place
-            younger[key] = KnownKey(draft.channel, place)
+            younger[key] = KnownKey(draft.channel, message.epoch, message.seq, now)
             log.arrived(message)
             delivered.append((message, draft))
-            answers.append(Published(place))
+            answers.append(Published(message.place))
         self._published += len(delivered)
         if delivered:
             self._deliver(delivered)
@@ -196,16 +202,7 @@ class MemoryBroker:
         """Give a draft the next place of its channel."""
         log.used_at = now
         log.seq += 1  # type: ignore[assignment]  # a NewType's call would cost more than all of this line
-        return StoredMessage(
-            channel=draft.channel,
-            epoch=log.epoch,
-            seq=log.seq,
-            sender=draft.sender,
-            key=draft.key,
-            at=now,
-            body=draft.body,
-            kind=draft.kind,
-        )
+        return draft.placed(log.epoch, log.seq, now)
 
     def _store_first(self, log: Log, message: StoredMessage, draft: Draft, batch: Batch) -> KnownKey:
         """Note that a numbered message goes to the store before anybody sees it; return what its key is known by."""
@@ -215,9 +212,8 @@ class MemoryBroker:
         log.waiting += 1
         self._published += 1
         commit.items.append((log, message, draft))
-        place = message.place
-        batch.wait_for(Placed(place, commit, False))
-        return KnownKey(draft.channel, place, commit)
+        batch.wait_for(Placed(message.place, commit, False))
+        return KnownKey(draft.channel, message.epoch, message.seq, message.at, commit)
 
     def _repeat(self, draft: Draft, known: KnownKey, batch: Batch) -> None:
         """Answer a draft whose key is known as it was answered the first time."""

@@ -23,7 +23,7 @@ from chatd.broker.appending import KEY_REUSED, Append, Appender
 from chatd.broker.batch import Batch
 from chatd.broker.feeds import Feeds
 from chatd.broker.heads import Heads
-from chatd.broker.keys import KnownKey
+from chatd.broker.keys import known_key
 from chatd.broker.leftovers import Leftovers
 from chatd.broker.missed import Missed
 from chatd.broker.posting import Arrivals, Cluster, Poster
@@ -162,13 +162,9 @@ class RedisBroker:
 
     # Publishing.
 
-    def publish_nowait(self, draft: Draft) -> StoredMessage:
-        """Leave it to `publish`: Redis has to be asked.
-
-        Raises:
-            trio.WouldBlock: Always; nothing was done.
-        """
-        raise trio.WouldBlock
+    def publish_at_once(self, _: Sequence[Draft]) -> list[StoredMessage]:
+        """Leave all to `publish`: Redis has to be asked."""
+        return []
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published | Refused]:
         """Place drafts, in their order; return one answer for each."""
@@ -293,7 +289,7 @@ class RedisBroker:
         found = await self._store.find(draft.sender, draft.key, since)
         if found is None:
             return
-        self.appender.keys.put((draft.sender, draft.key), KnownKey(found.channel, found.place))
+        self.appender.keys.put((draft.sender, draft.key), known_key(found.channel, found.place))
         if found.channel != draft.channel:
             batch.answers[index] = KEY_REUSED
         else:

@@ -226,4 +226,4 @@ def test_a_message_is_put_together_as_its_codec_would(
     format_ = Formats(deflate_level=6, deflate_min_bytes=128).get(codec, 0)
     frames = MessageFrames(stored.channel)
     for _ in range(2):
-        assert frames.frame(stored, format_) == frame(stored, format_)
+        assert frames.frames([stored], format_) == [frame(stored, format_)]

@@ -153,7 +153,7 @@ async def test_a_fault_while_serving_is_raised_in_the_sessions_own_task(
         take = Session._take
         raised = trio.Event()
 
-        def broken(*_: object) -> bool:
+        def broken(*_: object) -> int:
             raise RuntimeError("a fault")
 
         async def catching(session: Session, handlers: Any, data: bytes) -> bool:
@@ -162,7 +162,7 @@ async def test_a_fault_while_serving_is_raised_in_the_sessions_own_task(
             raised.set()
             return False
 
-        monkeypatch.setattr(device.session, "_send_now", broken)
+        monkeypatch.setattr(device.session, "_send_at_once", broken)
         monkeypatch.setattr(Session, "_take", catching)
         await device.say(message("a"))
         with trio.fail_after(5):

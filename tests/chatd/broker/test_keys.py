@@ -4,7 +4,6 @@ import pytest
 
 from chatd.broker.keys import Key, Keys, KnownKey
 from protocol.names import ChannelName, Epoch, Seq, UserId
-from storage.records import Place
 
 
 def key(number: int) -> Key:
@@ -12,7 +11,7 @@ def key(number: int) -> Key:
 
 
 def known(number: int) -> KnownKey:
-    return KnownKey(ChannelName("room:a"), Place(Epoch("e"), Seq(number), 0))
+    return KnownKey(ChannelName("room:a"), Epoch("e"), Seq(number), 0)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 100])

@@ -758,12 +758,14 @@ def test_the_scene_uses_channels_of_every_kind() -> None:
 
 async def test_what_need_not_wait_is_placed_and_delivered_at_once(bench: Bench) -> None:
     await bench.publish("a", RECENT)
-    message = bench.broker.publish_nowait(draft("b", ChannelName(RECENT)))
-    assert (message.seq, message.key) == (2, "b")
-    assert bench.desk.delivered[-1] == message
-    again = await bench.publish("b", RECENT, retry=True)
-    assert again == Published(message.place, duplicate=True)
-    assert bench.broker.statistics().published == 2
+    messages = bench.broker.publish_at_once([draft(key, ChannelName(RECENT)) for key in "bc"])
+    assert [(message.seq, message.key) for message in messages] == [(2, "b"), (3, "c")]
+    assert bench.desk.delivered[-2:] == messages
+    for message in messages:
+        again = await bench.publish(message.key, RECENT, retry=True)
+        assert again == Published(message.place, duplicate=True)
+    assert bench.broker.statistics().published == 3
+    assert (await bench.publish("d", RECENT)).place.seq == 4
 
 
 async def test_what_has_to_wait_is_not_begun(bench: Bench) -> None:
@@ -775,6 +777,5 @@ async def test_what_has_to_wait_is_not_begun(bench: Bench) -> None:
         draft("c", ChannelName(RECENT), retry=True),
         draft("d"),
     ):
-        with pytest.raises(trio.WouldBlock):
-            bench.broker.publish_nowait(wanted)
+        assert bench.broker.publish_at_once([wanted]) == []
     assert (await bench.publish("e", RECENT)).place.seq == 2
