@@ -5,6 +5,7 @@ lets a client that reads nothing hold its task for ever, and keeps ended connect
 """
 
 import dataclasses
+import re
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ LINGER_SECONDS = 2.0
 _BODY_SECONDS = 0.01
 
 Address = tuple[str, int]
+
+# Where a head ends; h11 takes lines without a carriage return too.
+_HEAD_END = re.compile(rb"\n\r?\n")
+
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)
 
 
@@ -209,6 +214,25 @@ class Http1(H11Protocol):
         """Whether no request is under way, and none has begun to come."""
         machine = self.connection
         return machine.our_state is machine.their_state is h11.IDLE and not machine.trailing_data[0]
+
+    async def handle(self, event: Event) -> None:
+        """Take bytes, or the end of the connection."""
+        if isinstance(event, RawData) and self._is_head_too_large(event.data):
+            await self._send_error_response(431)
+            await self.send(Closed())
+            return
+        await super().handle(event)
+
+    def _is_head_too_large(self, data: bytes) -> bool:
+        """Tell whether these bytes make the head of a request too large.
+
+        h11 sees to this only as long as the head is not complete, and one read may bring all of a large one.
+        """
+        most = self.config.h11_max_incomplete_size
+        if self.connection.their_state is not h11.IDLE:
+            return False
+        begun = self.connection.trailing_data[0]
+        return len(begun) + len(data) > most and _HEAD_END.search((begun + data)[: most + 4]) is None
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Stay with HTTP/1.1."""

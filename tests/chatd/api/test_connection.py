@@ -40,8 +40,8 @@ async def server(services: Services) -> AsyncIterator[HttpServer]:
         nursery.cancel_scope.cancel()
 
 
-async def _answers(server: HttpServer, said: bytes, alpn: str = "http/1.1") -> list[bytes]:
-    """Serve what a client says that then only listens; return each write of the server until it closes."""
+async def _answers(server: HttpServer, said: bytes, *more: bytes, alpn: str = "http/1.1") -> list[bytes]:
+    """Serve what a client says, bit by bit, that then only listens; return each write of the server until it closes."""
     near, far = memory_stream_pair()
     answers: list[bytes] = []
 
@@ -49,9 +49,15 @@ async def _answers(server: HttpServer, said: bytes, alpn: str = "http/1.1") -> l
         while data := await near.receive_some():
             answers.append(bytes(data))
 
+    async def speak() -> None:
+        for piece in more:
+            await trio.sleep(0.1)
+            await near.send_all(piece)
+
     with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)
+            nursery.start_soon(speak)
             await server.serve(far, data=said, alpn=alpn, tls=alpn == "h2", client=HERE, server=HERE)
     assert server.connections == 0
     return answers
@@ -75,26 +81,46 @@ async def test_a_target_without_a_path_is_refused(server: HttpServer, autojump_c
     assert b"application/problem+json" in answer
 
 
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b""])
+@pytest.mark.parametrize("begun", [b"", b"GET /"])
+async def test_a_later_request_with_too_large_a_head_is_refused(
+    server: HttpServer, autojump_clock: MockClock, begun: bytes, end: bytes
+) -> None:
+    large = b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: a" + end
+    answers = await _answers(server, GET % b"/healthz", begun, large[len(begun) :])
+    assert answers[0].startswith(b"HTTP/1.1 200")
+    assert answers[1].startswith(b"HTTP/1.1 431")
+    assert b"connection: close" in answers[1].lower()
+
+
+async def test_a_head_of_just_the_size_that_is_allowed_is_taken(server: HttpServer, autojump_clock: MockClock) -> None:
+    head = GET % b"/healthz"
+    fill = CONFIG.limits.head_bytes - len(head) - len(b"X: \r\n")
+    large = head[:-2] + b"X: " + b"y" * fill + b"\r\n\r\n"
+    answers = await _answers(server, GET % b"/healthz", large, large[:-4] + b"yyyyy\r\n\r\n")
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200", b"HTTP/1.1 200", b"HTTP/1.1 431"]
+
+
 async def test_a_reset_request_leaves_nothing_behind(server: HttpServer, autojump_clock: MockClock) -> None:
     client = _client()
     for stream in (1, 3, 5):
         client.send_headers(stream, REQUEST)
         client.reset_stream(stream)
-    await _answers(server, client.data_to_send(), "h2")
+    await _answers(server, client.data_to_send(), alpn="h2")
 
 
 async def test_a_client_that_opens_no_window_is_cut_off(server: HttpServer, autojump_clock: MockClock) -> None:
     client = _client()
     client.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
     client.send_headers(1, REQUEST, end_stream=True)
-    await _answers(server, client.data_to_send(), "h2")
+    await _answers(server, client.data_to_send(), alpn="h2")
 
 
 @pytest.mark.parametrize("more", [[], [(":protocol", "websocket"), (":path", "/v1/ws"), (":scheme", "https")]])
 async def test_tunnels_are_refused(server: HttpServer, autojump_clock: MockClock, more: list[tuple[str, str]]) -> None:
     client = _client()
     client.send_headers(1, [(":method", "CONNECT"), (":authority", "a"), *more])
-    answers = await _answers(server, client.data_to_send(), "h2")
+    answers = await _answers(server, client.data_to_send(), alpn="h2")
     events = [event for data in answers for event in client.receive_data(data)]
     assert any(isinstance(event, h2.events.StreamReset) for event in events)
 
@@ -106,7 +132,7 @@ async def test_a_body_after_its_answer_harms_no_other_request(server: HttpServer
     for _ in range(3):
         client.send_data(1, b"x" * 3000)
     client.send_headers(3, [(":method", "GET"), (":path", "/healthz"), *REQUEST[2:]], end_stream=True)
-    answers = await _answers(server, client.data_to_send(), "h2")
+    answers = await _answers(server, client.data_to_send(), alpn="h2")
     events = [event for data in answers for event in client.receive_data(data)]
     statuses = {
         event.stream_id: dict(event.headers or ())[b":status"]
@@ -126,7 +152,7 @@ async def test_garbage_ends_in_an_end(server: HttpServer, autojump_clock: MockCl
     said = bytearray(start)
     for _ in range(seed % 5):
         said[chance.randrange(len(said))] = chance.randrange(256)
-    await _answers(server, bytes(said) + chance.randbytes(seed * 3), alpn)
+    await _answers(server, bytes(said) + chance.randbytes(seed * 3), alpn=alpn)
 
 
 def _client() -> h2.connection.H2Connection:
