@@ -43,10 +43,10 @@ def works(seconds: float) -> list[Work]:
         ),
         Work(
             "presence",
-            Presence(clients=3000, percent=0),
+            Presence(clients=6000, percent=0),
             (
                 Aim(
-                    "storm of 3,000 users who watch 20 each, CPU seconds a node",
+                    "storm of 3,000 users at each node who watch 20 each, CPU seconds of the busier node",
                     "storm_cpu_seconds_a_node",
                     2,
                     False,

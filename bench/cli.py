@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from bench.scaling_cli import redis_load, scale
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _EXTRA = ("numpy", "matplotlib")
@@ -366,6 +368,10 @@ def sweep(axes: tuple[str, ...], values: str, rounds: int, seconds: float, to: P
             console.print(sweeps.as_table(curves[-1]))
     for path in sweeps.save(curves, seconds, to) if to else ():
         click.echo(path)
+
+
+bench.add_command(scale)
+bench.add_command(redis_load)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -24,9 +24,9 @@ class Dm:
     def __call__(self, bed: Bed) -> None:
         """Run it."""
         seats = []
-        for sender, reader in self._pairs():
+        for index, (sender, reader) in enumerate(self._pairs()):
             channel = direct_channel(UserId(sender), UserId(reader))
-            seats += [bed.seat(sender, writes=channel), bed.seat(reader, reads=channel)]
+            seats += [bed.seat(sender, writes=channel, node=index), bed.seat(reader, reads=channel, node=index + 1)]
         bed.open(seats)
         bed.report(bed.measure(Pace(rate=self.rate) if self.rate else Pace(in_flight=self.in_flight), self.seconds))
 

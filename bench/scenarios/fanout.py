@@ -24,10 +24,10 @@ class Fanout:
         """Run it."""
         rooms = [bed.server.dialect.room(f"bench{index}") for index in range(self.channels)]
         readers = [
-            bed.seat(f"reader{index}", reads=rooms[index % self.channels], subscribes=True)
+            bed.seat(f"reader{index}", reads=rooms[index % self.channels], subscribes=True, node=index)
             for index in range(self.clients)
         ]
-        publishers = [bed.seat(f"publisher{index}", writes=room) for index, room in enumerate(rooms)]
-        bed.open([*publishers, *readers, *(bed.seat(f"idle{index}") for index in range(self.idle))])
+        publishers = [bed.seat(f"publisher{index}", writes=room, node=index) for index, room in enumerate(rooms)]
+        bed.open([*publishers, *readers, *(bed.seat(f"idle{index}", node=index) for index in range(self.idle))])
         pace = Pace(in_flight=self.in_flight) if self.in_flight else Pace(rate=self.rate)
         bed.report(bed.measure(pace, self.seconds))

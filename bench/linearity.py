@@ -1,0 +1,121 @@
+"""How what a message costs changes with the number of nodes: each node has the same load, with 1, 2 and 4 of them."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from bench.bed import ScenarioFailed
+from bench.cores import Cores
+from bench.environment import machine, versions
+from bench.report.words import spread_text
+from bench.results import Spread, spread
+from bench.runs import Plan, run
+from bench.scenarios import AnyScenario, Dm, Echo, Fanout
+from bench.targets import Target
+from bench.watch import Show
+
+NODES = (1, 2, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A load that grows with the number of nodes."""
+
+    title: str
+    scenario: str
+    load: Callable[[int, float], AnyScenario]  # for so many nodes, and a time
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What one delivery costs, in each round: microseconds of the nodes' CPU, and of Redis'."""
+
+    nodes: int
+    of_nodes: list[float]
+    of_redis: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The points of one work."""
+
+    work: str
+    points: list[Point]
+
+    def times(self, point: Point) -> Spread | None:
+        """Return what so many nodes with a core each carry, as a multiple of what one does."""
+        pairs = zip(self.points[0].of_nodes, point.of_nodes, strict=True)
+        return spread([point.nodes * alone / among for alone, among in pairs])
+
+
+WORKS = {
+    "room": Work(
+        "A room with 500 readers at each node, 40 messages/s",
+        "fanout",
+        lambda nodes, seconds: Fanout(clients=500 * nodes, rate=40.0, seconds=seconds),
+    ),
+    "echo": Work(
+        "50 clients at each node, alone in their rooms, 1,000 messages/s a node",
+        "echo",
+        lambda nodes, seconds: Echo(clients=50 * nodes, rate=1000.0 * nodes, seconds=seconds),
+    ),
+    "dm": Work(
+        "100 direct chats a node, sender and reader at different nodes, 400 durable messages/s a node",
+        "dm",
+        lambda nodes, seconds: Dm(clients=100 * nodes, rate=400.0 * nodes, seconds=seconds),
+    ),
+}
+
+
+def measure(name: str, cores: Cores, seconds: float, rounds: int, show: Show) -> Line:
+    """Measure one work; the numbers of nodes alternate.
+
+    Raises:
+        ScenarioFailed: A delivery was wrong.
+    """
+    work = WORKS[name]
+    points = {nodes: Point(nodes, [], []) for nodes in NODES}
+    for _ in range(rounds):
+        for nodes, point in points.items():
+            result = run(work.scenario, work.load(nodes, seconds), Target(nodes=nodes).launches(), Plan(cores), show)
+            if not result.is_good:
+                raise ScenarioFailed(f"{name}, {nodes} nodes: deliveries were wrong")
+            [one] = result.rounds
+            figures = one.figures
+            redis = figures["redis_cpu"] / figures["deliveries_per_second"] * 1e6
+            point.of_redis.append(redis)
+            point.of_nodes.append(figures["server_cpu"] / figures["deliveries_per_second"] * 1e6 - redis)
+    return Line(name, list(points.values()))
+
+
+def as_table(line: Line) -> Table:
+    """Make the table of one work."""
+    table = Table(title=WORKS[line.work].title, title_justify="left")
+    for heading in ("nodes", "µs of the nodes a delivery", "µs of Redis a delivery", "times what one node carries"):
+        table.add_column(heading, justify="right")
+    for point in line.points:
+        cells = spread(point.of_nodes), spread(point.of_redis), line.times(point)
+        table.add_row(str(point.nodes), *(spread_text(cell) for cell in cells))
+    return table
+
+
+def save(lines: Sequence[Line], seconds: float, directory: Path) -> list[Path]:
+    """Write the plot, and all figures with what they were measured on; return the paths."""
+    from bench.report import scaling_plots
+
+    directory.mkdir(parents=True, exist_ok=True)
+    plot, figures = directory / "scaling-nodes.svg", directory / "scaling-nodes.json"
+    plot.write_text(scaling_plots.linearity(lines), "utf-8")
+    plain = {
+        "measured": time.strftime("%Y-%m-%d", time.gmtime()),
+        "seconds_each": seconds,
+        "machine": machine(),
+        "versions": versions(),
+        "lines": [asdict(line) for line in lines],
+    }
+    figures.write_text(json.dumps(plain, indent=1) + "\n", "utf-8")
+    return [plot, figures]
