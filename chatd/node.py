@@ -9,7 +9,7 @@ from chatd.accounts.accounts import Accounts
 from chatd.accounts.tokens import Tokens
 from chatd.api.http import HttpServer
 from chatd.backend.build import Backend, build_backend
-from chatd.broker import NodeBroker
+from chatd.broker import NodeBroker, Refused
 from chatd.config import Config
 from chatd.counters import Counters
 from chatd.hooks.hooks import Hooks
@@ -30,6 +30,7 @@ from chatd.push.pushing import Pushing
 from chatd.reads import ReadMarks
 from chatd.settings import Settings
 from chatd.webhooks.service import Webhooks
+from protocol.codes import ErrorCode
 from storage import Store
 from storage.jobs import JobQueue
 
@@ -61,6 +62,13 @@ class Node:
     cluster: "ClusterNode | None" = None  # if there may be other nodes
     leaving: str | None = None  # why nobody new should come
 
+    def why_not_ready(self) -> Refused | None:
+        """Say why nobody new should come; None when they may."""
+        if self.leaving is not None:
+            return Refused(ErrorCode.DRAINING, self.leaving)
+        missing = self.cluster.servers.missing() if self.cluster is not None else None
+        return Refused(ErrorCode.UNAVAILABLE, missing) if missing is not None else None
+
 
 def build_node(
     config: Config, secret: bytes, store: Store, jobs: JobQueue | None, clock: Callable[[], float] = time.time
@@ -78,7 +86,7 @@ def build_node(
     numbering = build_numbering(ground, reach, channels, telling)
     backend = build_backend(ground, identity, reach, channels, numbering.broker)
     below = Below(ground, identity, reach, channels, telling, numbering, backend)
-    front = build_front(below, lambda: node.leaving)
+    front = build_front(below, lambda: node.why_not_ready())
     node = Node(
         settings=ground.settings,
         counters=ground.counters,

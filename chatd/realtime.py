@@ -24,7 +24,7 @@ class NodeRealtime:
         reading: Reading,
         conversations: Conversations,
         directory: Directory,
-        not_ready: Callable[[], str | None],
+        not_ready: Callable[[], Refused | None],
     ) -> None:
         self._router = router
         self._reading = reading

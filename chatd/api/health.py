@@ -31,10 +31,10 @@ def health_routes(services: Services) -> Blueprint:
     @tag(["operation"])
     @document_response(Problem, 503)
     async def ready() -> Response:
-        """Say whether the node should get clients: its store answers and it is not leaving."""
+        """Say whether the node should get clients: its store and Redis answer and it is not leaving."""
         reason = services.realtime.not_ready()
         if reason is not None:
-            return problem_response(problem(ErrorCode.DRAINING, reason))
+            return problem_response(problem(reason.code, reason.reason))
         try:
             with trio.fail_after(CHECK_SECONDS):
                 await services.store.check()

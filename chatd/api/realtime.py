@@ -57,5 +57,5 @@ class Realtime(Protocol):
         `after` is the time and the name of the last one of the page before.
         """
 
-    def not_ready(self) -> str | None:
+    def not_ready(self) -> Refused | None:
         """Return why this node should get no new clients now; None when it should."""

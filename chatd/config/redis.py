@@ -34,4 +34,5 @@ class Redis(Section, frozen=True, kw_only=True):
     reply_seconds: Seconds = 5.0
     ping_seconds: Seconds = 5.0
     waiting_calls: Count = 50_000
+    away_seconds: Seconds = 15.0
     tls: RedisTls = RedisTls()

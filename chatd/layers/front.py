@@ -11,6 +11,7 @@ from chatd.api.server.hot import HotPublish
 from chatd.api.services import Services
 from chatd.backend.build import Backend
 from chatd.backend.deliveries import Deliveries
+from chatd.broker import Refused
 from chatd.greeting import Greeting
 from chatd.handlers import Handlers
 from chatd.keepalive import Keepalive
@@ -55,7 +56,7 @@ class Front:
     listener: Listener
 
 
-def build_front(below: Below, not_ready: Callable[[], str | None]) -> Front:
+def build_front(below: Below, not_ready: Callable[[], Refused | None]) -> Front:
     """Make it. `not_ready` says why nobody new should come; None when they may.
 
     Raises:
@@ -120,7 +121,7 @@ def _build_metrics(below: Below) -> Metrics:
 
 
 def _build_http(
-    below: Below, metrics: Metrics, addresses: AddressLimiter, not_ready: Callable[[], str | None]
+    below: Below, metrics: Metrics, addresses: AddressLimiter, not_ready: Callable[[], Refused | None]
 ) -> HttpServer:
     ground, backend = below.ground, below.backend
     config, settings = ground.config, ground.settings
@@ -135,7 +136,7 @@ def _build_http(
     return http
 
 
-def _services(below: Below, metrics: Metrics, not_ready: Callable[[], str | None]) -> Services:
+def _services(below: Below, metrics: Metrics, not_ready: Callable[[], Refused | None]) -> Services:
     ground, channels, telling = below.ground, below.channels, below.telling
     backend, accounts, pushing = below.backend, below.identity.accounts, below.telling.pushing
     push = ground.config.push

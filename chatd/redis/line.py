@@ -37,6 +37,7 @@ class Line:
         self.address = address
         self.run_id = ""
         self.error: RedisError | None = None  # why it is not connected
+        self.down_since: float | None = trio.current_time()  # None while it is connected
         self.on_connected: Callable[[Line], None] = lambda _: None
         self.on_failed: Callable[[Line], None] = lambda _: None
         self.on_answers: Callable[[], None] = lambda: None  # after all callbacks of one read
@@ -96,7 +97,7 @@ class Line:
 
     async def _serve(self, stream: trio.abc.Stream) -> None:
         """Use a connection until it ends."""
-        self._waiting, self._out, self.error = deque(), [], None
+        self._waiting, self._out, self.error, self.down_since = deque(), [], None, None
         waiting = self._waiting
         ends: list[str] = []  # why, by whoever noticed first
         try:
@@ -110,7 +111,7 @@ class Line:
                     nursery.start_soon(_until_end, loop, ends, nursery.cancel_scope)
         finally:
             reason = ends[0] if ends else "the node leaves"
-            self._waiting, self._out, self._writer = None, [], None
+            self._waiting, self._out, self._writer, self.down_since = None, [], None, trio.current_time()
             lost = RedisUnavailable(f"the connection to Redis at {self.address} was lost: {reason}")
             self.error = lost
             for done in waiting:

@@ -263,6 +263,14 @@ class Servers:
         if self._listeners.pop(channel, None) is not None:
             self._subscribers[shard].remove(channel)
 
+    def missing(self) -> str | None:
+        """Say which server could not be reached for `redis.away_seconds`; None if there is none."""
+        since = trio.current_time() - self.config.away_seconds
+        for line in self.lines():
+            if line.down_since is not None and line.down_since <= since:
+                return f"Redis at {line.address} cannot be reached"
+        return None
+
     def statistics(self) -> RedisStatistics:
         """Return counts for /metrics."""
         lines = self.lines()

@@ -20,7 +20,7 @@ class CalmRealtime:
         self.retries: list[bool] = []
         self.refusal: Refused | None = None
         self.fault: Exception | None = None
-        self.reason_not_ready: str | None = None
+        self.reason_not_ready: Refused | None = None
 
     async def publish(
         self, principal: Principal, channel: str, key: str, body: Body, retry: bool
@@ -82,5 +82,5 @@ class CalmRealtime:
         )
         return MembershipsResult([conversation], more=False)
 
-    def not_ready(self) -> str | None:
+    def not_ready(self) -> Refused | None:
         return self.reason_not_ready

@@ -6,6 +6,7 @@ import trio
 from quart.testing import QuartClient
 
 from chatd.api.problems import STATUS, problem
+from chatd.broker import Refused
 from protocol.codes import ErrorCode
 from storage import StoreBusy, StoreUnavailable
 from tests.chatd.api.conftest import Ask
@@ -87,7 +88,7 @@ async def test_a_node_is_ready_while_its_store_answers_and_it_stays(
 ) -> None:
     assert (await client.get("/healthz")).status_code == 200
     assert (await client.get("/readyz")).status_code == 200
-    realtime.reason_not_ready = "leaving"
+    realtime.reason_not_ready = Refused(ErrorCode.DRAINING, "leaving")
     status, problem = await ask("GET", "/readyz")
     assert (status, problem["code"], problem["detail"]) == (503, ErrorCode.DRAINING, "leaving")
     realtime.reason_not_ready = None

@@ -1,6 +1,6 @@
 """Speaking to real servers: one, several, a cluster, with TLS and a password, behind a Sentinel; and their failures."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -199,3 +199,22 @@ async def test_more_commands_than_may_wait_are_refused(redis_server: RedisServer
         while len(answers) < 3:  # noqa: ASYNC110
             await trio.sleep(0.001)
         assert answers == [b"PONG"] * 3
+
+
+async def test_a_server_that_is_away_is_said_to_be_missing_after_a_grace(start_redis: StartRedis) -> None:
+    here, away = start_redis(), start_redis()
+    async with connected(here.address, away.address, away_seconds=3600.0) as servers:
+
+        async def until(condition: Callable[[], bool]) -> None:
+            with trio.fail_after(PATIENCE_SECONDS):
+                while not condition():  # noqa: ASYNC110 - nothing tells of it
+                    await trio.sleep(0.01)
+
+        away.kill()
+        await until(lambda: servers.statistics().servers_up == 1)
+        assert servers.missing() is None
+        servers.config = msgspec.structs.replace(servers.config, away_seconds=0.01)
+        await until(lambda: servers.missing() is not None)
+        assert servers.missing() == f"Redis at {away.address} cannot be reached"
+        away.restart()
+        await until(lambda: servers.missing() is None)
