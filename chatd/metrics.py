@@ -92,9 +92,9 @@ SOURCE_FAMILIES: Mapping[str, tuple[Family, ...]] = {
         Family("pubsub_messages", "chatd_redis_pubsub_messages_total", "counter", "Pub/sub messages taken."),
     ),
     "store": (
-        Family("rows_written", "chatd_store_rows_written_total", "counter", "Messages written."),
-        Family("batches_written", "chatd_store_batches_written_total", "counter", "Transactions of messages."),
-        Family("rows_waiting", "chatd_store_waiting_rows", "gauge", "Messages waiting to be written."),
+        Family("rows_written", "chatd_store_rows_written_total", "counter", "Rows written."),
+        Family("batches_written", "chatd_store_batches_written_total", "counter", "Transactions."),
+        Family("rows_waiting", "chatd_store_waiting_rows", "gauge", "Rows waiting to be written."),
         Family("failures", "chatd_store_failures_total", "counter", "Transactions that failed."),
     ),
     "cluster": (
