@@ -51,6 +51,8 @@ def _common(command: _F) -> _F:
         ),
         click.option("--store", type=click.Choice(["sqlite", "cassandra"]), default="sqlite", show_default=True),
         click.option("--cassandra", default="", metavar="HOST:PORT", help="One that runs already; else it is started."),
+        click.option("--nodes", type=click.IntRange(0, 64), default=0, help="So many, with a Redis; 0: one without."),
+        click.option("--server-workers", type=click.IntRange(0, 64), default=0, help="Behind one port, with a Redis."),
         click.option("--address", default="", metavar="HOST:PORT", help="Load a server that runs already."),
         click.option("--encoding", type=click.Choice(["json", "msgpack"]), default="json", show_default=True),
         click.option("--compress", is_flag=True, help="All clients agree on permessage-deflate."),
@@ -413,8 +415,9 @@ def _scenario(name: str, options: dict[str, Any]) -> None:
         "compress",
         "store",
         "cassandra",
+        "nodes",
     )
-    target = Target(config, **{key: options.pop(key) for key in names})
+    target = Target(config, workers=options.pop("server_workers"), **{key: options.pop(key) for key in names})
     if name in NEEDS_CHATD and not target.is_only_chatd:
         raise click.UsageError(f"{name} needs what only chatd has")
     if name in NEEDS_GROUPS and target.address:

@@ -19,6 +19,7 @@ from bench.targets import Target
 from bench.watch import Show
 
 NODES = (1, 2, 4)
+WORKERS = (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +72,18 @@ WORKS = {
 }
 
 
-def measure(name: str, cores: Cores, seconds: float, rounds: int, show: Show) -> Line:
-    """Measure one work; the numbers of nodes alternate.
+def measure(name: str, cores: Cores, seconds: float, rounds: int, show: Show, cassandra: str = "") -> Line:
+    """Measure one work; the numbers of nodes alternate. With a Cassandra (HOST:PORT), they are workers of one machine.
 
     Raises:
         ScenarioFailed: A delivery was wrong.
     """
     work = WORKS[name]
-    points = {nodes: Point(nodes, [], []) for nodes in NODES}
+    points = {nodes: Point(nodes, [], []) for nodes in (WORKERS if cassandra else NODES)}
     for _ in range(rounds):
         for nodes, point in points.items():
-            result = run(work.scenario, work.load(nodes, seconds), Target(nodes=nodes).launches(), Plan(cores), show)
+            target = Target(workers=nodes, cassandra=cassandra) if cassandra else Target(nodes=nodes)
+            result = run(work.scenario, work.load(nodes, seconds), target.launches(), Plan(cores), show)
             if not result.is_good:
                 raise ScenarioFailed(f"{name}, {nodes} nodes: deliveries were wrong")
             [one] = result.rounds
