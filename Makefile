@@ -48,7 +48,7 @@ clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # What is installed is pinned in constraints.txt; the stamp files tell make when it must be done again.
-.venv/run: pyproject.toml constraints.txt
+.venv/run: pyproject.toml constraints.txt protocol/_hot.c
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	touch $@
@@ -57,7 +57,7 @@ clean:
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[redis,cassandra]"
 	touch $@
 
-.venv/dev: pyproject.toml constraints.txt
+.venv/dev: pyproject.toml constraints.txt protocol/_hot.c
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,bench,redis,cassandra]"
 	touch $@ .venv/run

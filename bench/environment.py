@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from chatd.config import Config, load
+from protocol.hot import COMPILED
 
 _PACKAGES = ("chatd", "trio", "msgspec", "websockets", "numpy")
 _GIT_SECONDS = 5.0
@@ -30,8 +31,11 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Name the versions of Python, of what the server is made of, and the commit, where this is a checkout."""
-    found = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+    """Name the versions of Python and of what the server is made of, and the commit, where this is a checkout.
+
+    `compiled` says whether the functions that every message passes were compiled.
+    """
+    found = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "compiled": str(COMPILED)}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)

@@ -29,6 +29,7 @@ from chatd.session import Session, State
 from chatd.settings import Settings
 from protocol.codes import CloseCode
 from protocol.format import Format
+from protocol.hot import COMPILED
 from protocol.messages import Event
 from protocol.names import ChannelName, DeviceId, UserId
 from storage.records import StoredMessage
@@ -283,6 +284,7 @@ class Hub:
         if self.settings.config.server.io_uring:
             self._batch.ring = open_ring()
             _log.info("io_uring", used=self._batch.ring is not None)
+        _log.info("compiled", used=COMPILED)
         try:
             while True:
                 while self._large:
