@@ -7,10 +7,9 @@ to look at. Messages of one `submit` are kept together where the bounds allow it
 
 from typing import Any, NamedTuple
 
-from cassandra.query import BatchStatement, BatchType
-
 from storage import cassandra_rows as rows_of
 from storage.cassandra_buckets import Buckets, namespace_of
+from storage.cassandra_dispatch import Batch, Prepared
 from storage.cassandra_lanes import Lane, Part
 from storage.cassandra_session import Session
 
@@ -64,12 +63,13 @@ class Packer:
         self._session = session
         self._settings = session.settings
         self._buckets = buckets
-        self._ids: dict[str, bytes] = {}
+        self._prepared: dict[str, Prepared] = {}
 
     async def prepare(self) -> None:
         """Prepare every statement that a batch may have; before anything else."""
         for query in _STATEMENTS:
-            self._ids[query] = (await self._session.prepare(query)).query_id
+            prepared = await self._session.prepare(query)
+            self._prepared[query] = Prepared(prepared.query_id, len(prepared.column_metadata))
 
     def room(self) -> Room:
         """Return what an empty batch takes."""
@@ -102,36 +102,32 @@ class Packer:
     def _retention(self, lane: Lane) -> int:
         return self._settings.rules(namespace_of(lane.channel)).retention_seconds
 
-    def lay_out(self, cargos: list[Cargo]) -> Any:
+    def lay_out(self, cargos: list[Cargo]) -> Batch:
         """Make a batch. All of it can be written twice."""
-        batch = BatchStatement(BatchType.UNLOGGED)
-        batch.is_idempotent = True
-        batch.keyspace = self._settings.keyspace
+        batch = Batch(rows_of.PartitionKey(cargos[0].lane.channel, cargos[0].bucket).routing)
         for cargo in cargos:
-            partition = rows_of.PartitionKey(cargo.lane.channel, cargo.bucket)
-            if batch.routing_key is None:
-                batch.routing_key = partition.routing
-            self._add(batch._add_statement_and_params, cargo, partition)
+            self._add(batch.add, cargo)
         return batch
 
-    def _add(self, add: Any, cargo: Cargo, partition: rows_of.PartitionKey) -> None:
+    def _add(self, add: Any, cargo: Cargo) -> None:
         lane, parts, bucket, table = cargo
-        ids = self._ids
-        insert, insert_key = ids[rows_of.INSERT[table]], ids[rows_of.INSERT_KEY]
+        partition = rows_of.PartitionKey(lane.channel, bucket)
+        prepared = self._prepared
+        insert, insert_key = prepared[rows_of.INSERT[table]], prepared[rows_of.INSERT_KEY]
         retention = self._retention(lane)
         dedupe_seconds = self._settings.dedupe_seconds
         for part in parts:
             for message in part.messages:
                 seconds = rows_of.time_left(retention, message.at) if retention else 0
-                add(True, insert, rows_of.message_values(partition, message, seconds))
+                add(insert, rows_of.message_values(partition, message, seconds))
                 if message.revised_at is not None:
                     revision = rows_of.revise_values(partition, message, message.revised_at, seconds)
-                    add(True, ids[rows_of.REVISE[table]], revision)
-                add(True, insert_key, rows_of.key_values(partition, message, table, dedupe_seconds))
+                    add(prepared[rows_of.REVISE[table]], revision)
+                add(insert_key, rows_of.key_values(partition, message, table, dedupe_seconds))
         seconds_to_note = self._buckets.seconds_to_note(lane.channel, bucket, table, retention)
         if seconds_to_note is not None:
             self._buckets.forget(lane.channel, bucket, table)
-            add(True, ids[rows_of.NOTE_BUCKET[table]], rows_of.bucket_values(partition, seconds_to_note))
+            add(prepared[rows_of.NOTE_BUCKET[table]], rows_of.bucket_values(partition, seconds_to_note))
 
 
 def _fitting(part: Part, end: int, room: Room, *, is_first: bool) -> int:

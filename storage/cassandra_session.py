@@ -65,6 +65,11 @@ class Session:
         await trio.to_thread.run_sync(shutdown, self._cluster)
 
     @property
+    def cluster(self) -> Cluster:
+        """The driver's side of the cluster, for what it knows of its nodes."""
+        return self._cluster
+
+    @property
     def driver(self) -> DriverSession:
         """The driver's session, for what blocks and runs in a thread: migrations."""
         return self._driver
@@ -121,15 +126,22 @@ class Session:
         rows: Sequence[Row] = await trio.lowlevel.wait_task_rescheduled(abandon)
         return rows
 
-    def send(self, statement: Any, done: Done, profile: object = WRITE) -> None:
-        """Ask without waiting; `done` is called once, later, on the trio thread."""
+    def send(self, statement: Any, done: Done, profile: object = WRITE, *, seconds: float | None = None) -> None:
+        """Ask without waiting; `done` is called once, later, on the trio thread. `seconds`: less time than usual."""
         try:
-            future = self._driver.execute_async(statement, execution_profile=profile)
+            future = self._driver.execute_async(
+                statement, execution_profile=profile, timeout=seconds or self.settings.request_seconds
+            )
         except Exception as error:  # the driver's threads are gone: it was shut down
             self._take(done, (), error)
             return
         # The driver calls these at once, in this thread, if the answer is there already.
         future.add_callbacks(partial(self._take, done, error=None), partial(self._take_error, done))
+
+    def timestamp(self) -> int:
+        """Return the time for cells of which a statement does not say it, in microseconds; it never goes back."""
+        now: int = self._cluster.timestamp_generator()
+        return now
 
     # Preparing.
 
@@ -183,14 +195,18 @@ class Session:
         self._is_woken = False  # before the last look: what comes after it wakes again
         results = self._results
         while results:
-            done, rows, error = results.popleft()
-            try:
-                done(rows, None if error is None else self._refusal(error))
-            except Exception:
-                # An error that left a callback of trio's would end the whole process.
-                _log.exception("a callback of a finished question failed")
+            self.tell(*results.popleft())
+
+    def tell(self, done: Done, rows: Sequence[Row], error: Exception | None) -> None:
+        """Call `done`, with an error in the store's terms."""
+        try:
+            done(rows, None if error is None else self._refusal(error))
+        except Exception:
+            # An error that left a callback of trio's would end the whole process.
+            _log.exception("a callback of a finished question failed")
 
     def _refusal(self, error: Exception) -> StoreError:
         found = refusal(error)
-        found.__cause__ = error
+        if found is not error:
+            found.__cause__ = error
         return found

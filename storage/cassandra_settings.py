@@ -46,7 +46,7 @@ class CassandraSettings:
     in_flight: int = 256
     reads_waiting: int = 10_000
     queue_rows: int = 100_000
-    batches_in_flight: int = 32
+    batches_in_flight: int = 8
     batch_partitions: int = 10
     batch_rows: int = 100
     batch_bytes: int = 40_000

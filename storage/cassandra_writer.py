@@ -21,7 +21,9 @@ from protocol.names import ChannelName
 from storage import Done, StoreBusy, StoreError, StoreStatistics, StoreUnavailable
 from storage.cassandra_batch import Cargo, Packer
 from storage.cassandra_buckets import Buckets, namespace_of
+from storage.cassandra_dispatch import Dispatch
 from storage.cassandra_lanes import Lane, Part, Write, fail, stored
+from storage.cassandra_lines import Lines
 from storage.cassandra_session import Row, Session
 from storage.records import StoredMessage
 
@@ -34,10 +36,10 @@ class Writer:
     """Takes messages and tells when they are kept. All methods are called on the trio thread."""
 
     def __init__(self, session: Session, buckets: Buckets, on_stored: Callable[[ChannelName, int], None]) -> None:
-        self._session = session
         self._settings = session.settings
         self._buckets = buckets
         self._packer = Packer(session, buckets)
+        self._dispatch = Dispatch(session, Lines(session.cluster, session.settings))
         self._on_stored = on_stored  # told of each batch: a channel, and how many rows
         self._lanes: dict[ChannelName, Lane] = {}
         self._line: deque[Lane] = deque()  # lanes that have something to send, in turn
@@ -155,11 +157,9 @@ class Writer:
         self._sending += 1
         done = partial(self._sent, cargos)
         try:
-            batch = self._packer.lay_out(cargos)
+            self._dispatch.send(self._packer.lay_out(cargos), done)
         except Exception as error:  # a value that no column can have
             done((), StoreError(f"a message cannot be laid out for the database: {error}"))
-        else:
-            self._session.send(batch, done)
 
     def _sent(self, cargos: list[Cargo], _: Sequence[Row], error: StoreError | None) -> None:
         """Take the database's answer to a batch."""
@@ -285,7 +285,13 @@ class Writer:
         return lane is not None and bool(lane.unsettled)
 
     async def run(self) -> None:
-        """Write unsettled rows again from time to time, until cancelled: one lane first, and all when that works."""
+        """Keep the way to the nodes, and write unsettled rows again from time to time, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._dispatch.run)
+            nursery.start_soon(self._settle_loop)
+
+    async def _settle_loop(self) -> None:
+        """Settle from time to time: one lane first, and all when that works."""
         while True:
             await trio.sleep(SETTLE_SECONDS)
             unsettled = [lane.channel for lane in self._lanes.values() if lane.unsettled]

@@ -33,7 +33,7 @@ class Cassandra(Section, frozen=True, kw_only=True):
     speculative_seconds: Seconds = 0.5
     in_flight: Count = 256
     reads_waiting: Count = 10_000
-    batches_in_flight: Count = 32
+    batches_in_flight: Count = 8
     batch_partitions: Annotated[int, Meta(ge=1, le=100)] = 10
     batch_rows: Annotated[int, Meta(ge=1, le=10_000)] = 100
     batch_bytes: Count = 40_000
