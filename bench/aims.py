@@ -1,4 +1,4 @@
-"""The aims of the design that need one node only, measured beside a peer in alternating rounds."""
+"""Aims of the design, measured beside a peer in alternating rounds, and the table of what was found."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from bench.cores import share
 from bench.report.words import number, spread_text
 from bench.results import Result, Spread
 from bench.runs import Plan, run
-from bench.scenarios import NEEDS_CHATD, AnyScenario, Connect, Dm, Echo, Fanout, Half, Idle, Slow
+from bench.scenarios import NEEDS_CHATD, AnyScenario
 from bench.targets import Target
 from bench.watch import Show
 
@@ -77,96 +77,6 @@ class Row:
         if told is None:
             return "–"
         return "yes" if self.aim.is_met(told[1]) else "NO"
-
-
-_DELIVERIES = "deliveries_per_cpu_second"
-_TWO_PINGS_SECONDS = 50.0
-
-
-def works(seconds: float) -> list[Work]:
-    """Return what is measured, with so many seconds for each load."""
-    hundred = Fanout(clients=1000, rate=100.0, seconds=seconds)
-    return [
-        Work(
-            "fanout",
-            hundred,
-            (
-                Aim("fan-out, 1,000 readers, 100 msg/s", _DELIVERIES, 1.8),
-                Aim("p99 delivery of that, ms", "delivery_p99_ms", 0.5, at_least=False),
-            ),
-        ),
-        Work(
-            "fanout", Fanout(rate=0.0, in_flight=4, seconds=seconds), (Aim("fan-out, 4 in flight", _DELIVERIES, 1.7),)
-        ),
-        Work(
-            "fanout", Fanout(rate=0.0, in_flight=16, seconds=seconds), (Aim("fan-out, 16 in flight", _DELIVERIES, 1.7),)
-        ),
-        Work(
-            "half",
-            Half(seconds=seconds),
-            (
-                Aim(
-                    "p99 delivery at half of its own saturation, 1,000 readers, ms",
-                    "delivery_p99_ms",
-                    1,
-                    at_least=False,
-                ),
-            ),
-        ),
-        Work("echo", Echo(seconds=seconds), (Aim("publish, ack, delivery: 100 clients, 1 in flight", _DELIVERIES, 1),)),
-        Work("echo", Echo(clients=1000, seconds=seconds), (Aim("the same, 1,000 clients", _DELIVERIES, 1.5),)),
-        Work(
-            "echo", Echo(in_flight=8, seconds=seconds), (Aim("the same, 100 clients, 8 in flight", _DELIVERIES, 1.5),)
-        ),
-        Work(
-            "idle",
-            Idle(clients=8000, seconds=2 * seconds),
-            (Aim("memory, 8,000 idle connections, KiB each", "kib_per_connection", 10, False, False),),
-        ),
-        Work(
-            "connect",
-            Connect(clients=3000),
-            (Aim("handshake and connect, per server CPU second", "connects_per_cpu_second", 3000, of_peer=False),),
-        ),
-        Work(
-            "dm",
-            Dm(seconds=seconds),
-            (Aim("durable direct messages acked a second, 500 senders", "acks_per_second", 8000, of_peer=False),),
-        ),
-        Work(
-            "idle",
-            Idle(clients=10_000, seconds=_TWO_PINGS_SECONDS),
-            (Aim("CPU of 10,000 idle connections, share of a core", "server_cpu", 0.03, False, False),),
-        ),
-        Work(
-            "slow",
-            Slow(seconds=seconds),
-            (Aim("p99 of a room when 1 % stop reading, over before", "p99_ratio", 1.5, False, False),),
-        ),
-        Work(
-            "connect",
-            Connect(clients=5000, storm=True),
-            (Aim("storm of 5,000 with cursors, CPU seconds", "storm_cpu_seconds", 5, False, False),),
-        ),
-        Work(
-            "fanout",
-            hundred,
-            (Aim("fan-out in MessagePack, over JSON", _DELIVERIES, 1),),
-            Target(encoding="msgpack", peer="chatd"),
-        ),
-        Work(
-            "echo",
-            Echo(seconds=seconds),
-            (Aim("publish, ack, delivery in MessagePack, over JSON", _DELIVERIES, 1),),
-            Target(encoding="msgpack", peer="chatd"),
-        ),
-        Work(
-            "fanout",
-            hundred,
-            (Aim("compressed fan-out, over uncompressed", _DELIVERIES, 0.6),),
-            Target(compress=True, peer="chatd"),
-        ),
-    ]
 
 
 def measure(listed: Sequence[Work], peer: str, rounds: int, only: str, directory: Path, show: Show) -> list[Row]:

@@ -161,6 +161,17 @@ def connect(**options: Any) -> None:
 
 
 @bench.command()
+@_clients(10_000)
+@click.option("--conversations", type=click.IntRange(1, 1000), default=500, show_default=True, help="Of each user.")
+@click.option("--members", type=click.IntRange(2, 1000), default=100, show_default=True, help="Of each group.")
+@_seconds(3.0)
+@_common
+def conversations(**options: Any) -> None:
+    """Users with many conversations come and come back. Compare with few: it must cost the same."""
+    _scenario("conversations", options)
+
+
+@bench.command()
 @_clients(1000)
 @click.option("--watched", type=click.IntRange(1, 120), default=20, show_default=True, help="Users each watches.")
 @click.option("--percent", type=click.FloatRange(0, 90), default=5.0, show_default=True, help="Who leave for good.")
@@ -307,13 +318,13 @@ def aims(peer: str, rounds: int, seconds: float, only: str, redis: bool, results
     from rich.console import Console
 
     from bench import aims as table
-    from bench import aims_redis
+    from bench import aims_node, aims_redis
     from bench.live import LiveLine
     from bench.results import RESULTS
 
     console = Console()
     with LiveLine(console) as line, _plain_errors():
-        works = aims_redis.works(seconds) if redis else table.works(seconds)
+        works = aims_redis.works(seconds) if redis else aims_node.works(seconds)
         rows = table.measure(works, peer, rounds, only, results or RESULTS, line.show)
     console.print(table.as_table(rows))
     click.echo(table.as_markdown(rows))

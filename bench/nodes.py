@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.accounts import Population, populate, sqlite_under
 from bench.dialects import Centrifugo, Chatd
+from bench.loopback import parse_address
 from bench.redis import redis_server
 from bench.servers import (
     SECRET_FILE,
@@ -51,7 +52,8 @@ def chatd_nodes(
             stack.callback(stop, process)
             started.append((folder.name, process.pid, at))
         (_, first, where), *others = started
-        parts = [Part(node, more) for node, more, _ in others] + [Part(_REDIS, pid, is_node=False)]
+        parts = [Part(node, more) for node, more, _ in others]
+        parts.append(Part(_REDIS, pid, is_node=False, address=parse_address(address)))
         addresses = tuple(at for _, _, at in others)
         secret = load_secret(folders[0] / SECRET_FILE)
         yield Server(name, __version__, dialect, where, first, secret, addresses, tuple(parts))

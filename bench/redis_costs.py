@@ -15,7 +15,12 @@ from dataclasses import dataclass
 import hiredis
 
 from bench import procfs
+from bench.accounts import Population
+from bench.dialects import Chatd
+from bench.nodes import chatd_nodes
 from bench.redis import redis_server
+from bench.servers import CONFIG
+from bench.targets import new_run
 from chatd.redis.packing import pack
 from chatd.redis.scripts import Script
 
@@ -30,6 +35,8 @@ _KEPT, _DEDUPE_MS, _GRACE_MS = 200, 600_000, 10_000
 _ROOM, _GROUP = f"{_TAG}log:room:a", f"{_TAG}log:group:a"
 _CHANGES = f"{_TAG}presence"
 _POST = f"{_TAG}post"
+_FOUND = f"{_TAG}found"
+_USERS = 10_000
 
 Ask = Callable[[int], bytes]
 """Makes the command with this number, which differs from all others where that matters."""
@@ -76,11 +83,30 @@ def measure(operation: Operation, nodes: int, seconds: float, core: int | None) 
             for script in ("append", "presence_apply"):
                 _converse(sock, reader, [Script(script, 4).load_command()])
             _converse(sock, reader, [pack(("XADD", log, f"{_EPOCH}-1", "m", "")) for log in (_ROOM, _GROUP)])
+            _converse(sock, reader, [_remember("user", number) for number in range(_USERS)])
             number = _drive(sock, reader, operation.ask, 0, _WARM_SECONDS)
             before, first = procfs.cpu_seconds(pid), number
             number = _drive(sock, reader, operation.ask, number, seconds)
             used = procfs.cpu_seconds(pid) - before
     return used / (number - first) / operation.things * 1e6
+
+
+def hearing(seconds: float, core: int | None) -> float:
+    """Return how many microseconds of CPU it takes a node to hear that a user came or went somewhere else.
+
+    Raises:
+        ServerFailed: The node does not start.
+    """
+    with chatd_nodes("chatd", Chatd(new_run()), core, CONFIG, Population(), 1) as server:
+        [redis] = [part for part in server.parts if not part.is_node]
+        ask = operations()["presence"].ask
+        with socket.create_connection(redis.address) as sock:
+            reader = hiredis.Reader()
+            _converse(sock, reader, [Script("presence_apply", 4).load_command()])
+            number = _drive(sock, reader, ask, 0, _WARM_SECONDS)
+            before, first = procfs.cpu_seconds(server.pid), number
+            number = _drive(sock, reader, ask, number, seconds)
+            return (procfs.cpu_seconds(server.pid) - before) / (number - first) * 1e6
 
 
 def bytes_of(kind: str, count: int) -> float:
@@ -99,7 +125,7 @@ def _remember(kind: str, number: int) -> bytes:
     if kind == "key":
         name = f"{_TAG}key:user{number} {number:016x}"
         return pack(("SET", name, f"{_EPOCH}-{number} {_EPOCH} {_EPOCH}-0 group:{number:016x}", "PX", _DEDUPE_MS))
-    return pack(("HSET", f"{_TAG}users", f"user{number}", f"o|{_EPOCH}|0|node1.{_EPOCH}=o"))
+    return pack(("HSET", _FOUND, f"user{number}", f"o|{_EPOCH}|0|node1.{_EPOCH}=o"))
 
 
 def _used_memory(sock: socket.socket, reader: hiredis.Reader) -> int:
@@ -115,12 +141,12 @@ def _append(script: Script, number: int, log: str, flags: str) -> bytes:
 
 
 def _find(number: int) -> bytes:
-    return pack(("HMGET", f"{_TAG}users", "#", *(f"user{(number * 7 + step) % 10_000}" for step in range(10))))
+    return pack(("HMGET", _FOUND, "#", *(f"user{(number * 7 + step) % _USERS}" for step in range(10))))
 
 
 def _come_and_go(script: Script, number: int) -> bytes:
     """Let each user come, and go the next time."""
-    user, sign = f"user{number // 2 % 10_000}", "o-"[number % 2]
+    user, sign = f"user{number // 2 % _USERS}", "o-"[number % 2]
     keys = (f"{_TAG}users", f"{_TAG}users:node1", f"{_TAG}leaving", f"{_TAG}dead:node1")
     return script.command((*keys, "node1", _GRACE_MS, _CHANGES, "SPUBLISH", 0, user, sign))
 

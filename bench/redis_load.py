@@ -76,6 +76,7 @@ class Load:
     crowd: Crowd
     shares: list[Share]
     memory_gib: float
+    hearing: float  # share of a core with which each node hears who comes and goes at the others
 
     @property
     def cores(self) -> float:
@@ -98,9 +99,10 @@ def measure(seconds: float, core: int | None) -> list[Cost]:
     return costs
 
 
-def memory() -> dict[str, float]:
-    """Measure the bytes of what Redis remembers by the message and by the user."""
-    return {kind: redis_costs.bytes_of(kind, _MEMORY_SAMPLE) for kind in ("key", "user")}
+def measure_sizes(seconds: float, core: int | None) -> dict[str, float]:
+    """Measure bytes of Redis' memory for a "key" and a "user", and a node's microseconds for "hearing" of a user."""
+    sizes = {kind: redis_costs.bytes_of(kind, _MEMORY_SAMPLE) for kind in ("key", "user")}
+    return sizes | {"hearing": redis_costs.hearing(seconds, core)}
 
 
 def load(costs: Sequence[Cost], sizes: dict[str, float], crowd: Crowd, dedupe_seconds: float = 600.0) -> Load:
@@ -120,7 +122,7 @@ def load(costs: Sequence[Cost], sizes: dict[str, float], crowd: Crowd, dedupe_se
     }
     shares = [Share(by_name[name].title, rate, by_name[name].at(crowd.nodes)) for name, rate in rates.items()]
     remembered = (messages + rooms) * dedupe_seconds * sizes["key"] + crowd.connections * sizes["user"]
-    return Load(crowd, shares, remembered / 2**30)
+    return Load(crowd, shares, remembered / 2**30, rates["presence"] * sizes["hearing"] / 1e6)
 
 
 def as_table(load: Load) -> Table:
@@ -133,7 +135,8 @@ def as_table(load: Load) -> Table:
     for share in load.shares:
         table.add_row(share.title, f"{share.a_second:,.0f}", f"{share.microseconds:.1f}", f"{share.cores:.2f}")
     table.add_row("together", "", "", f"{load.cores:.2f}")
-    table.caption = f"{load.servers} servers at half of a core each; {load.memory_gib:.1f} GiB for keys and users"
+    table.caption = f"{load.servers} servers at half of a core each; {load.memory_gib:.1f} GiB for keys and users; "
+    table.caption += f"each node hears who comes and goes with {load.hearing:.1%} of its core"
     return table
 
 
@@ -159,7 +162,7 @@ def _plain(costs: Sequence[Cost], sizes: dict[str, float], loads: Sequence[Load]
         "machine": machine(),
         "versions": versions(),
         "costs": [asdict(cost) for cost in costs],
-        "bytes": sizes,
+        "sizes": sizes,
         "loads": [
             asdict(load) | {"cores": load.cores, "servers": load.servers, "memory_gib": load.memory_gib}
             for load in loads

@@ -51,7 +51,7 @@ def redis_load(seconds: float, to: Path | None, **crowd: float) -> None:
 
     core = share(0).server
     costs = loads.measure(seconds, core)
-    sizes = loads.memory()
+    sizes = loads.measure_sizes(seconds, core)
     asked = loads.Crowd(**crowd)  # type: ignore[arg-type]  # click has checked which are whole
     Console().print(loads.as_table(loads.load(costs, sizes, asked)))
     if to:

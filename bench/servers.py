@@ -48,6 +48,7 @@ class Part:
     name: str
     pid: int
     is_node: bool = True
+    address: tuple[str, int] = ("", 0)  # of a Redis
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from bench.scenarios.across import Across
 from bench.scenarios.api import Api
 from bench.scenarios.catchup import Catchup
 from bench.scenarios.connect import Connect
+from bench.scenarios.conversations import Conversations
 from bench.scenarios.dm import Dm
 from bench.scenarios.echo import Echo
 from bench.scenarios.fanout import Fanout
@@ -27,6 +28,7 @@ __all__ = [
     "Api",
     "Catchup",
     "Connect",
+    "Conversations",
     "Dm",
     "Echo",
     "Fanout",
@@ -41,7 +43,21 @@ __all__ = [
 ]
 
 AnyScenario = (
-    Across | Api | Catchup | Connect | Dm | Echo | Fanout | Half | Idle | Mixed | Presence | Rooms | Slow | Soak
+    Across
+    | Api
+    | Catchup
+    | Connect
+    | Conversations
+    | Dm
+    | Echo
+    | Fanout
+    | Half
+    | Idle
+    | Mixed
+    | Presence
+    | Rooms
+    | Slow
+    | Soak
 )
 
 
@@ -63,6 +79,7 @@ SCENARIOS: dict[str, type[AnyScenario]] = {
     "api": Api,
     "idle": Idle,
     "connect": Connect,
+    "conversations": Conversations,
     "presence": Presence,
     "slow": Slow,
     "catchup": Catchup,
@@ -70,8 +87,8 @@ SCENARIOS: dict[str, type[AnyScenario]] = {
     "soak": Soak,
 }
 
-NEEDS_CHATD = frozenset({"dm", "rooms", "presence", "catchup", "mixed", "soak", "api"})
+NEEDS_CHATD = frozenset({"dm", "rooms", "conversations", "presence", "catchup", "mixed", "soak", "api"})
 """Scenarios of what the peers do not have as they are run here: durable chats, presence of users, cursors."""
 
-NEEDS_GROUPS = frozenset({"rooms", "mixed"})
+NEEDS_GROUPS = frozenset({"rooms", "conversations", "mixed"})
 """Scenarios of groups that must exist, which a server that runs already does not have."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench import aims
+from bench import aims, aims_node
 from bench.aims import Aim, Row
 from bench.bed import Round
 from bench.results import Result
@@ -39,5 +39,5 @@ def test_the_markdown_has_a_line_for_each_aim() -> None:
 
 
 def test_every_aim_names_a_figure_of_its_own() -> None:
-    names = [aim.name for work in aims.works(1.0) for aim in work.aims]
+    names = [aim.name for work in aims_node.works(1.0) for aim in work.aims]
     assert len(names) == len(set(names))

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from bench.aims import works as one_node
+from bench.aims_node import works as one_node
 from bench.aims_redis import works as two_nodes
 from bench.linearity import WORKS, Line, Point
 

@@ -9,7 +9,7 @@ COSTS = [
     Cost(name, operation.title, {1: 10.0, 100: 109.0} if operation.heard_in else {1: 2.0})
     for name, operation in redis_costs.operations().items()
 ]
-SIZES = {"key": 100.0, "user": 50.0}
+SIZES = {"key": 100.0, "user": 50.0, "hearing": 3.0}
 
 
 def cores(**crowd: float) -> float:
