@@ -105,6 +105,20 @@ def fanout(**options: Any) -> None:
 
 
 @bench.command()
+@_clients(1000)
+@click.option("--writers", type=click.IntRange(1, 1000), default=1, show_default=True)
+@_rate(100.0)
+@_in_flight(0)
+@_seconds(5.0)
+@_common
+def across(**options: Any) -> None:
+    """With --nodes: a room whose writers are at the first node, and whose readers are at the others."""
+    if options["in_flight"]:
+        options["rate"] = 0.0
+    _scenario("across", options)
+
+
+@bench.command()
 @_clients(100)
 @_rate(0.0)
 @_in_flight(1)

@@ -11,9 +11,10 @@ from bench.cli import bench
 from bench.scenarios import SCENARIOS
 from bench.servers import CONFIG
 from chatd.config import Config, load
+from tests.rig import installed, redis
 from tests.rig.cassandra import Keyspace
 
-COMMANDS = [*SCENARIOS, "kill", "compare", "aims", "micro", "sweep", "cassandra"]
+COMMANDS = [*SCENARIOS, "kill", "compare", "aims", "micro", "sweep", "cassandra", "scale", "redis-load"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -91,6 +92,22 @@ def test_a_short_run_finds_every_delivery_right(arguments: list[str], tmp_path: 
     for found in json.loads(path.read_text())["rounds"]:
         assert not any(found["checks"].values())
         assert found["figures"]
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["across", "--clients", "10", "--writers", "3", "--in-flight", "4", "--seconds", "0.5"],
+        ["echo", "--clients", "6", "--seconds", "0.5"],
+        ["conversations", "--clients", "20", "--conversations", "6", "--members", "10", "--seconds", "0.5"],
+    ],
+    ids=" ".join,
+)
+def test_two_nodes_deliver_what_is_right_and_their_cpu_is_told_apart(arguments: list[str], tmp_path: Path) -> None:
+    installed.require(redis.PACKAGES, "The bench of nodes")
+    figures = figures_of([*arguments, "--nodes", "2"], tmp_path)
+    assert figures["server_cpu"] == pytest.approx(sum(figures[f"{part}_cpu"] for part in ("first", "node1", "redis")))
 
 
 def figures_of(arguments: list[str], directory: Path) -> dict[str, float]:
