@@ -1,4 +1,4 @@
-"""Removes messages that their namespace no longer keeps, a little at a time."""
+"""Removes messages that their namespace no longer keeps, and guests who are gone, a little at a time."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import structlog
 import trio
 
 from chatd.config import Config, Namespace
+from chatd.guests import Guests
 from storage import Store, StoreError
 
 _DAY_MS = 86_400_000
@@ -39,9 +40,11 @@ async def _trim(store: Store, name: str, namespace: Namespace, rows: int, now_ms
 
 async def retention_loop(store: Store, config: Callable[[], Config], *, now: Callable[[], float]) -> None:
     """Apply retention every `store.trim_seconds`, until cancelled. A failure is logged and tried again next time."""
+    guests = Guests(store)
     while True:
         await trio.sleep(config().store.trim_seconds)
         try:
             await apply_retention(store, config(), now=now)
+            await guests.trim(config(), int(now() * 1000))
         except StoreError as error:
             _log.warning("retention could not be applied", error=str(error))

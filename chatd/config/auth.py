@@ -17,6 +17,7 @@ class Auth(Section, frozen=True, kw_only=True):
     access_seconds: Count = 900
     refresh_seconds: Count = 2_592_000
     guest_seconds: Count = 86_400
+    guest_days: Zero = 90
     leeway_seconds: Zero = 30
     password_min_length: Count = 8
     password_max_length: Count = 1024

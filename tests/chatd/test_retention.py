@@ -15,7 +15,7 @@ from chatd.retention import apply_retention, retention_loop
 from protocol.body import Body, Encoding
 from protocol.names import ChannelName, Epoch, Seq, UserId
 from storage import Store, StoreUnavailable, append
-from storage.records import StoredMessage
+from storage.records import StoredMessage, UserRecord
 from storage.sqlite import open_sqlite
 
 DAY = 86_400.0
@@ -73,10 +73,15 @@ async def test_the_newest_message_stays_after_everything_is_too_old(store: Store
 
 
 class TrimOnly:
-    """A store of which only `trim` is used; the first call fails."""
+    """A store of which only `trim` and the list of users are used; the first call fails."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[float, str]] = []
+        self.lists = 0
+
+    async def users(self, *, after: UserId | None, limit: int) -> list[UserRecord]:
+        self.lists += 1
+        return []
 
     async def trim(self, namespace: str, *, older_than: int | None, keep: int | None, limit: int) -> int:
         self.calls.append((trio.current_time(), namespace))
@@ -92,3 +97,4 @@ async def test_the_loop_comes_back_after_a_failure(autojump_clock: trio.testing.
     with trio.move_on_after(config.store.trim_seconds * 3.5):
         await retention_loop(cast(Store, trimmed), lambda: config, now=lambda: 0.0)
     assert [(at - start, name) for at, name in trimmed.calls] == [(600.0, "days"), (1200.0, "days"), (1800.0, "days")]
+    assert trimmed.lists == 2
