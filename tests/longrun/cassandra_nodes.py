@@ -17,12 +17,14 @@ import trio
 
 from storage import Store
 from storage.cassandra import open_cassandra
-from storage.cassandra_settings import CassandraSettings
+from storage.cassandra_buckets import PARTITION_BYTES
+from storage.cassandra_settings import CassandraSettings, NamespaceRule
 from tests.rig.cassandra import CassandraCluster
 from tests.rig.history import History, Writers, faults
 
 CHANNELS = 20
 HELD_BACK_SECONDS = 60.0
+BUCKET = 16  # messages, so that every channel goes on in a next partition while each trouble lasts
 _SHOWN = 10
 
 
@@ -72,8 +74,11 @@ async def live_through(
 
 
 def settings(cluster: CassandraCluster) -> CassandraSettings:
-    """Return how chatd is to find the cluster, with three copies of each row."""
-    return CassandraSettings(contact_points=tuple(cluster.addresses), port=cluster.port, replication_factor=3)
+    """Return how chatd is to find the cluster, with three copies of each row, and small partitions."""
+    rule = NamespaceRule(data_bytes=PARTITION_BYTES // (BUCKET + 1))
+    return CassandraSettings(
+        contact_points=tuple(cluster.addresses), port=cluster.port, replication_factor=3, rules=lambda _: rule
+    )
 
 
 async def _main(messages: int, rounds: int) -> list[str]:
