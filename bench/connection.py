@@ -10,6 +10,9 @@ from bench.watcher import Watcher
 from bench.wire import SendTemplate
 
 
+_BIND_ADDRESS_NO_PORT = 24  # of linux/in.h; the socket module does not name it in Python 3.11
+
+
 class Stage(IntEnum):
     """How far a connection is."""
 
@@ -84,6 +87,8 @@ class Connection:
         self.sock.setblocking(False)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source:
+            # The port is chosen when it connects: one that is bound before cannot be shared between destinations.
+            self.sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
             self.sock.bind((source, 0))
         with contextlib.suppress(BlockingIOError):
             self.sock.connect(address)
