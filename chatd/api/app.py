@@ -1,5 +1,6 @@
 """The HTTP app: every route, and one shape for every error."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -12,6 +13,7 @@ import web
 from chatd import __version__
 from chatd.accounts.errors import AccountError
 from chatd.accounts.tokens import TokenError
+from chatd.api.deprecation import DEPRECATED, Deprecation, announce
 from chatd.api.docs import document_routes
 from chatd.api.health import health_routes
 from chatd.api.pages import page_routes
@@ -35,7 +37,9 @@ from storage import StoreError
 _log = structlog.get_logger()
 
 
-def build_app(services: Services, pages: Path | None = None) -> QuartTrio:
+def build_app(
+    services: Services, pages: Path | None = None, deprecated: Mapping[str, Deprecation] = DEPRECATED
+) -> QuartTrio:
     """Make the app. `pages` is the folder of the web app, the package `web` unless given."""
     app = QuartTrio("chatd", static_folder=None)
     app.url_map.merge_slashes = False
@@ -67,6 +71,7 @@ def build_app(services: Services, pages: Path | None = None) -> QuartTrio:
         app.register_blueprint(routes)
     _register_errors(app, services.counters)
     app.after_request(_harden)
+    app.after_request(announce(deprecated))
     if services.config.server.tls.certificate:
         app.after_request(_demand_tls)
     return app
