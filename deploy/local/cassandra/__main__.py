@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--nodes", type=int, choices=_SIZES, default=1, help="one, or three that each have all rows")
     start.add_argument("--commitlog-sync", choices=COMMITLOG_SYNC, default="batch", help="when a row counts as kept")
     start.add_argument("--heap", default="512m", help="of each node's Java")
+    start.add_argument("--optimize", action="store_true", help="let Java compile for a long run, as for measuring")
     start.add_argument("--wait-seconds", type=float, default=START_SECONDS, help="how long each may take")
     start.set_defaults(command=_start)
 
@@ -64,7 +65,7 @@ def _start(arguments: argparse.Namespace) -> None:
     began = time.monotonic()
     if not jars.folder().exists():
         _say(f"fetching Cassandra {jars.version()}, 67 MB, once …")
-    options = NodeOptions(commitlog_sync=arguments.commitlog_sync, heap=arguments.heap)
+    options = NodeOptions(commitlog_sync=arguments.commitlog_sync, heap=arguments.heap, optimizes=arguments.optimize)
     cluster = _cluster(arguments.directory, arguments.nodes, options)
     cluster.start(arguments.wait_seconds)
     for node in cluster.nodes:

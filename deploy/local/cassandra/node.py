@@ -25,6 +25,9 @@ COMMITLOG_SYNC = {
     "periodic": "commitlog_sync: periodic\ncommitlog_sync_period: 10s",
 }
 
+# A node of a test starts with half of the work, and ends before the second compiler would pay.
+_ONLY_FIRST_COMPILER = ("-XX:TieredStopAtLevel=1",)
+
 _HERE = Path(__file__).parent
 _FOLDERS = ("data", "commitlog", "hints", "saved_caches", "cdc_raw", "conf", "logs", "tmp")
 
@@ -42,6 +45,8 @@ class NodeOptions:
     """Where its part of the ring begins."""
     commitlog_sync: str = "batch"
     heap: str = "512m"
+    optimizes: bool = False
+    """Java compiles for a long run: slower for half a minute of load, then faster than without."""
     java_options: tuple[str, ...] = ()
     class_path: tuple[str, ...] = ()
     """Folders with more classes than Cassandra's own."""
@@ -214,6 +219,7 @@ class CassandraNode:
             *self.options.launcher,
             java,
             *(line for line in lines if line.startswith("-")),
+            *(() if self.options.optimizes else _ONLY_FIRST_COMPILER),
             f"-Xms{self.options.heap}",
             f"-Xmx{self.options.heap}",
             f"-XX:MaxDirectMemorySize={self.options.heap}",

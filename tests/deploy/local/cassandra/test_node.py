@@ -82,3 +82,15 @@ def test_the_configuration_has_no_word_left_to_fill_in(home: Path, program: Make
     assert [line for line in settings if "@" in line] == []
     assert f"commitlog_sync: {mode}" in settings
     assert "initial_token: -7" in settings
+
+
+@pytest.mark.parametrize("optimizes", [False, True])
+def test_only_a_node_for_a_long_run_has_the_second_compiler(home: Path, program: MakeProgram, optimizes: bool) -> None:
+    jars.folder().mkdir(parents=True)
+    (jars.folder() / "jamm-0.4.0.jar").touch()
+    program("java", _java('echo "$@"; exit 1'))
+    node = CassandraNode(home / "n3", NodeOptions(port=free_port(), optimizes=optimizes))
+    node.start()
+    with pytest.raises(LocalCassandraError):
+        node.wait()
+    assert ("-XX:TieredStopAtLevel=1" not in node.log) is optimizes
