@@ -25,7 +25,7 @@ COMMITLOG_SYNC = {
     "periodic": "commitlog_sync: periodic\ncommitlog_sync_period: 10s",
 }
 
-# A node of a test starts with half of the work, and ends before the second compiler would pay.
+# What the second compiler does pays only after half a minute of load: the nodes of tests end before.
 _ONLY_FIRST_COMPILER = ("-XX:TieredStopAtLevel=1",)
 
 _HERE = Path(__file__).parent
