@@ -9,7 +9,6 @@ from bench.seats import STREAM, Cursor, Seat, stream_name
 from bench.watcher import Watcher
 from bench.wire import SendTemplate
 
-
 _BIND_ADDRESS_NO_PORT = 24  # of linux/in.h; the socket module does not name it in Python 3.11
 
 
