@@ -11,7 +11,7 @@ Done = Callable[[Published | Refused], None]
 class Alone:
     """What a `Batch` is to an `Append`, for one draft and without a wait: half the cost of a publish on its own."""
 
-    __slots__ = ("_again", "_ended", "done", "drafts")
+    __slots__ = ("_again", "_ended", "begun_at", "done", "drafts")
 
     sent: Collection[int] = ()  # it has not been tried before
 
@@ -21,6 +21,7 @@ class Alone:
         """Take what is called once: `ended` and `done` with an answer, or `again` to try it in another way."""
         self.drafts: Sequence[Draft] = (draft,)
         self.done: Done | None = done
+        self.begun_at = 0.0  # Unix seconds
         self._ended = ended
         self._again = again
 

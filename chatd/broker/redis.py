@@ -120,6 +120,7 @@ class RedisBroker:
         )
         self._leftovers = Leftovers(servers, self._heads, self.appender, config, local.audience, clock, random.random)
         self._nursery: trio.Nursery | None = None
+        self._about_now = 0.0  # trio's time, at most a tenth of `broker.publish_seconds` ago: asking costs too much
         self._batches: dict[Batch | Alone, float] = {}  # that somebody waits for, and since when
         self._runs: dict[str, str] = {}  # the process of each server, when it was last connected
         servers.on_connected.append(self._connected)
@@ -189,15 +190,15 @@ class RedisBroker:
         head = self._heads.find(draft.channel)
         if head is None or draft.retry or self._nursery is None or self.appender.keys.get((draft.sender, draft.key)):
             return False
-        started = trio.current_time()
         alone = Alone(draft, done, self._ended, self._again)
-        self._batches[alone] = started
-        self.appender.send(Append(self.appender, alone, 0, head), started)
+        alone.begun_at = self._clock()
+        self._batches[alone] = self._about_now
+        self.appender.send(Append(self.appender, alone, 0, head), self._about_now)
         return True
 
     def _ended(self, alone: Alone) -> None:
-        started = self._batches.pop(alone)
-        self._append_latency.observe(trio.current_time() - started)
+        del self._batches[alone]
+        self._append_latency.observe(max(0.0, self._clock() - alone.begun_at))
 
     def _again(self, alone: Alone, may_be_placed: bool) -> None:
         """Let a task do what has to be tried again."""
@@ -304,8 +305,9 @@ class RedisBroker:
         """Let nobody wait much longer than `broker.publish_seconds`; one loop costs less than a deadline each."""
         patience = self._config.publish_seconds
         while True:
+            self._about_now = trio.current_time()
             await trio.sleep(patience / 10)
-            begun_before = trio.current_time() - patience
+            begun_before = trio.current_time() - 1.1 * patience  # what was begun a round later counts from this one
             for batch in [batch for batch, since in self._batches.items() if since <= begun_before]:
                 batch.give_up()
 

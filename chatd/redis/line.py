@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import hiredis
 import structlog
 import trio
 from trio.lowlevel import Abort, Task
@@ -19,6 +20,7 @@ from trio.lowlevel import Abort, Task
 from chatd.config import Redis
 from chatd.redis import RedisBusy, RedisError, RedisUnavailable
 from chatd.redis.connect import READ_BYTES, Address, Dialer, new_reader
+from chatd.redis.plain import PlainStream
 
 Done = Callable[[Any], None]
 """Takes the answer: what hiredis makes of it, or a `RedisError` (returned, not raised). Must not wait or raise."""
@@ -48,6 +50,8 @@ class Line:
         self._out: list[bytes] = []
         self._writer: Task | None = None
         self._answers = 0
+        self._reader: hiredis.Reader | None = None  # of the connection, while there is one
+        self._stream: PlainStream | None = None  # the connection, if it can be read at once
 
     @property
     def is_up(self) -> bool:
@@ -99,6 +103,8 @@ class Line:
         """Use a connection until it ends."""
         self._waiting, self._out, self.error, self.down_since = deque(), [], None, None
         waiting = self._waiting
+        self._reader = new_reader()
+        self._stream = stream if isinstance(stream, PlainStream) else None
         ends: list[str] = []  # why, by whoever noticed first
         try:
             self.on_connected(self)
@@ -112,6 +118,7 @@ class Line:
         finally:
             reason = ends[0] if ends else "the node leaves"
             self._waiting, self._out, self._writer, self.down_since = None, [], None, trio.current_time()
+            self._reader = self._stream = None
             lost = RedisUnavailable(f"the connection to Redis at {self.address} was lost: {reason}")
             self.error = lost
             for done in waiting:
@@ -123,7 +130,6 @@ class Line:
 
     async def _read_loop(self, stream: trio.abc.Stream, waiting: deque[Done]) -> str:
         """Hand out answers until the connection ends; return why it did."""
-        reader = new_reader()
         while True:
             try:
                 data = await stream.receive_some(READ_BYTES)
@@ -131,11 +137,23 @@ class Line:
                 return str(error) or "broken"
             if not data:
                 return "closed by the server"
-            reader.feed(bytes(data))
-            while (answer := reader.gets()) is not False:
-                self._answers += 1
-                _call(waiting.popleft(), answer)
-            _call_safely(self.on_answers)
+            self._take(bytes(data), waiting)
+
+    def read_nowait(self) -> None:
+        """Hand out the answers that are there already, before what came another way. Never waits and never raises."""
+        if self._stream is not None and self._waiting:
+            data = self._stream.receive_nowait()
+            if data:
+                self._take(data, self._waiting)
+
+    def _take(self, data: bytes, waiting: deque[Done]) -> None:
+        reader = self._reader
+        assert reader is not None
+        reader.feed(data)
+        while (answer := reader.gets()) is not False:
+            self._answers += 1
+            _call(waiting.popleft(), answer)
+        _call_safely(self.on_answers)
 
     async def _write_loop(self, stream: trio.abc.Stream) -> str:
         """Write what each turn brings; return why that cannot go on."""

@@ -34,6 +34,13 @@ class PlainStream(trio.abc.Stream):
             except OSError as error:
                 raise trio.BrokenResourceError(str(error)) from error
 
+    def receive_nowait(self) -> bytes:
+        """Return what is there; empty if nothing is, or if only `receive_some` can say what is wrong. Never raises."""
+        try:
+            return self._socket.recv(_READ_BYTES)
+        except OSError:
+            return b""
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send everything; waits only when the kernel's buffer is full. Raises as `receive_some` does."""
         if self._socket.fileno() < 0:

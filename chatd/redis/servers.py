@@ -142,6 +142,7 @@ class Servers:
         line.on_answers = self._answered
         line.on_failed = lambda _: self.look_again()
         subscriber.on_failed = self.look_again
+        subscriber.on_read = line.read_nowait  # what is known from an answer need not be read from pub/sub
         subscriber.on_batch = self._batch
 
         async def serve() -> None:

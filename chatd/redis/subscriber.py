@@ -47,6 +47,7 @@ class Subscriber:
     def __init__(self, address: Address, dialer: Dialer, config: Redis, random: Callable[[], float]) -> None:
         self.address = address
         self.listeners: dict[bytes, Listener] = {}
+        self.on_read: Callable[[], None] = lambda: None  # before what one read brought is handed over
         self.on_batch: Callable[[], None] = lambda: None
         self.on_failed: Callable[[], None] = lambda: None
         self.messages = 0
@@ -164,6 +165,7 @@ class Subscriber:
             if not data:
                 return
             self._heard_since_ping = True
+            self.on_read()
             reader.feed(bytes(data))
             while (push := reader.gets()) is not False:
                 if type(push) is list and push[0] == b"smessage":
