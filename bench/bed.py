@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from bench.cores import Cores
+from bench.cores import Cores, put_first
 from bench.fleet import Fleet
 from bench.histogram import Histogram
 from bench.orders import Drained, Opened
@@ -67,6 +67,12 @@ class Bed:
     def generator_core(self) -> int | None:
         """The core of the first load generator, for whatever else makes load."""
         return self.fleet.core
+
+    def put_first(self) -> None:
+        """Let the server and its clients run before everything else on their cores, if this user may; note it."""
+        server = [self.server.pid, *(part.pid for part in self.server.parts)]
+        allowed = put_first([*(pid for pid in server if pid), *self.fleet.pids])
+        self.round.notes.append(f"server and clients {'had' if allowed else 'could not get'} real-time priority")
 
     def seat(self, user: str, **more: object) -> Seat:
         """Make a client with a token of its own."""

@@ -155,6 +155,11 @@ class Fleet:
         while time.monotonic() < deadline:
             self._hear({}, None)
 
+    @property
+    def pids(self) -> list[int]:
+        """The load generator processes."""
+        return [process.pid for process in self._processes if process.pid]
+
     def cpu_seconds(self) -> list[float]:
         """Return the CPU time of each worker so far."""
         return [procfs.cpu_seconds(process.pid) for process in self._processes if process.pid]

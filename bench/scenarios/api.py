@@ -90,6 +90,7 @@ class Api:
         room = bed.server.dialect.room("api")
         readers = [bed.seat(f"reader{index}", reads=room, subscribes=True) for index in range(self.clients)]
         bed.open([bed.seat("publisher", writes=room), *readers])
+        bed.put_first()
         alone = bed.measure(Pace(rate=self.rate), self.seconds)
         requests = [single(number) for number in range(self.connections)]
         with answering(bed.generator_core) as control_address:
