@@ -82,8 +82,7 @@ class Connection:
                         shared.app, shared.hypercorn, shared.context, tasks, state, tls, client, server, self._send
                     )
                     await protocol.initiate()
-                    whose = _Whose(tls, client, server)
-                    await self._read(protocol, whose, data)
+                    await self._read(protocol, _Ends(tls, client, server), data)
                     whole.deadline = trio.current_time() + shared.stall_seconds
                     await protocol.handle(Closed())
         finally:
@@ -94,7 +93,7 @@ class Connection:
         if self._is_idle:
             self._reading.cancel()
 
-    async def _read(self, protocol: "Http1 | Http2", whose: "_Whose", data: bytes) -> None:
+    async def _read(self, protocol: "Http1 | Http2", ends: "_Ends", data: bytes) -> None:
         with self._reading:
             self._reading.deadline = trio.current_time() + self._settings.idle_seconds
             while data and not self._is_ending:
@@ -103,7 +102,7 @@ class Connection:
                 if isinstance(protocol, Http1) and protocol.is_at_rest:
                     plain, data = await self._plain(data)
                 if plain is not None:
-                    await self._answer(plain, whose)
+                    await self._answer(plain, ends)
                 else:
                     await protocol.handle(RawData(data))
                 if isinstance(protocol, Http2):
@@ -119,20 +118,21 @@ class Connection:
         express = self._settings.express
         plain = express.read(data)
         if plain is not None and plain.missing:
+            self._set_idle(False)
             # What ended meanwhile is found to be so by the next read.
             with trio.move_on_after(_BODY_SECONDS), suppress(*_GONE):
                 data += bytes(await self._stream.receive_some(READ_BYTES))
+            await self._settings.turnstile.enter()
             plain = express.read(data)
         return (plain if plain is not None and not plain.missing else None), data
 
-    async def _answer(self, plain: Plain, whose: "_Whose") -> None:
+    async def _answer(self, plain: Plain, ends: "_Ends") -> None:
         """Serve a plain request here and now; the next one is read when it is answered."""
         self._set_idle(False)
-        answer, ends = await self._settings.express.answer(
-            plain, tls=whose.tls, client=whose.client, server=whose.server
-        )
+        express = self._settings.express
+        answer, is_last = await express.answer(plain, tls=ends.tls, client=ends.client, server=ends.server)
         await self._write(answer)
-        if ends:
+        if is_last:
             await self._send(Closed())
         else:
             self._set_idle(True)
@@ -196,8 +196,8 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Whose:
-    """What is known of a connection before its first request."""
+class _Ends:
+    """Who is at both ends of a connection."""
 
     tls: bool
     client: Address
