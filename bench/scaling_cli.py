@@ -1,4 +1,4 @@
-"""`chatd bench scale` and `chatd bench redis-load`: what several nodes carry, and what the Redis between them needs."""
+"""`chatd bench scale` and `chatd bench redis`: what several nodes carry, and what the Redis between them needs."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def scale(works: tuple[str, ...], rounds: int, seconds: float, cassandra: str, t
         click.echo(path)
 
 
-@click.command("redis-load")
+@click.command("redis")
 @click.option("--nodes", type=click.IntRange(1, 1000), default=100, show_default=True)
 @click.option("--connections", type=click.IntRange(1), default=10_000_000, show_default=True, help="At all nodes.")
 @click.option("--messages", type=float, default=12.0, show_default=True, help="To groups and chats, a user an hour.")

@@ -14,7 +14,7 @@ from chatd.config import Config, load
 from tests.rig import installed, redis
 from tests.rig.cassandra import Keyspace
 
-COMMANDS = [*SCENARIOS, "kill", "compare", "aims", "micro", "sweep", "cassandra", "scale", "redis-load"]
+COMMANDS = [*SCENARIOS, "kill", "compare", "aims", "micro", "sweep", "cassandra", "scale", "redis"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
