@@ -138,8 +138,8 @@ class Store(Protocol):
     ) -> list[Membership]:
         """Return channels whose newest message (or joining, if later) is not before `since`; newest first.
 
-        Of those with the same time (`Membership.at`), the first by name comes first. `after` is the time and the name of
-        the last one that is known: only what follows it in this order is returned.
+        Of those with the same time (`Membership.at`), the first by name comes first. `after` is the time and the name
+        of the last one that is known: only what follows it in this order is returned.
         """
 
     # Accounts and devices.
