@@ -23,7 +23,7 @@ from storage.cassandra_settings import CassandraSettings
 _HOST = "127.0.0.1"
 _DROP_SECONDS = 60.0
 _HEAP = "1g"
-_WARMING = Load(seconds=25.0)
+_WARMING = Load(channels=500, seconds=25.0)  # a row in each request: it is requests that Java has to learn
 
 
 @contextlib.contextmanager
@@ -57,7 +57,14 @@ def server(address: str) -> Iterator[tuple[str, int]]:
 
 
 def _warm(port: int) -> None:
-    settings = CassandraSettings(contact_points=(_HOST,), port=port, keyspace="bench_warming", replication_factor=1)
+    settings = CassandraSettings(
+        contact_points=(_HOST,),
+        port=port,
+        keyspace="bench_warming",
+        replication_factor=1,
+        batches_in_flight=32,
+        batch_partitions=1,
+    )
     trio.run(write_all, _WARMING, settings)
     drop(settings)
 
