@@ -53,7 +53,7 @@ async def connect(entry: Entry) -> "Line":
         await line.enter(entry)
     except (trio.BrokenResourceError, BrokenFrame, OSError) as error:
         await trio.aclose_forcefully(stream)
-        raise LineBroken(str(error) or type(error).__name__) from error
+        raise LineBroken(str(error.__cause__ or error) or type(error).__name__) from error
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
@@ -126,8 +126,9 @@ class Line:
         waiting = self._waiting
         while True:
             for stream, opcode, body in self._reader.feed(await self._receive()):
+                error = wire.error(body) if opcode == Opcode.ERROR else ""
                 _, answered = waiting.pop(stream, _UNKNOWN)
-                answered(wire.error(body) if opcode == Opcode.ERROR else "")
+                answered(error)
 
     # Sending.
 

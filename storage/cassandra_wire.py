@@ -64,9 +64,15 @@ def password(user: str, secret: str) -> bytes:
 
 
 def error(body: bytes) -> str:
-    """Return what the body of an ERROR says."""
-    (code,) = struct.unpack_from(">i", body)
-    (length,) = struct.unpack_from(">H", body, 4)
+    """Return what the body of an ERROR says.
+
+    Raises:
+        BrokenFrame: It is no such body.
+    """
+    try:
+        code, length = struct.unpack_from(">iH", body)
+    except struct.error as error:
+        raise BrokenFrame("an error that says nothing") from error
     return f"{body[6 : 6 + length].decode(errors='replace')} ({code:#06x})"
 
 

@@ -12,6 +12,9 @@ import trio.testing
 from protocol.names import ChannelName, Seq
 from storage import StoreError, append
 from storage.cassandra import CassandraStore, open_cassandra
+from storage.cassandra_dispatch import Batch, Dispatch, Prepared
+from storage.cassandra_lines import Lines
+from storage.cassandra_rows import INSERT_KEY, KEPT, PartitionKey, key_values
 from storage.cassandra_session import Row, Session
 from storage.cassandra_settings import NamespaceRule
 from storage.records import Membership, Role
@@ -251,6 +254,43 @@ async def test_a_shared_read_is_answered_though_the_first_who_asked_gave_up(
         await trio.testing.wait_all_tasks_blocked()
         questions.gate.set()
     assert found == [1]
+
+
+# The way of a batch.
+
+
+async def until_connected(lines: Lines) -> None:
+    """Return when there is a line."""
+    with trio.fail_after(10):
+        while True:
+            if lines.best(b"") is not None:
+                return
+            await trio.sleep(0.01)
+
+
+async def test_a_batch_reaches_a_node_over_a_line_without_the_driver(
+    store: CassandraStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = store.session
+    lines = Lines(session.cluster, session.settings)
+    dispatch = Dispatch(session, lines)
+    prepared = await session.prepare(INSERT_KEY)
+    batch = Batch(b"")
+    for seq in range(3):
+        values = key_values(PartitionKey(ROOM, 0), message(seq), KEPT, HOUR_SECONDS)
+        batch.add(Prepared(prepared.query_id, len(prepared.column_metadata)), values)
+    stored = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dispatch.run)
+        await until_connected(lines)
+        monkeypatch.setattr(Session, "send", None)
+        dispatch.send(batch, lambda _, error: stored.set() if error is None else None)
+        with trio.fail_after(10):
+            await stored.wait()
+        nursery.cancel_scope.cancel()
+    monkeypatch.undo()
+    rows = await session.read("SELECT seq, expiring FROM message_keys WHERE channel = ? AND bucket = ?", (ROOM, 0))
+    assert sorted(rows) == [(seq, False) for seq in range(3)]
 
 
 # What a crash leaves.

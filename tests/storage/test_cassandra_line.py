@@ -85,11 +85,12 @@ async def test_a_broken_connection_is_told_to_all_who_wait_once(autojump_clock: 
     assert all("closed the connection" in errors[0] for errors in told.errors.values())
 
 
-async def test_what_is_no_frame_ends_the_connection(autojump_clock: trio.testing.MockClock) -> None:
+@pytest.mark.parametrize("sent", [b"\x15\x03\x03\x00\x02\x02\x50 and more", said(0, Opcode.ERROR, b"\0")])
+async def test_what_is_no_frame_ends_the_connection(autojump_clock: trio.testing.MockClock, sent: bytes) -> None:
     told = Told()
     async with running() as (line, node):
         line.send(b"one", told.as_("one"))
-        await node.send_all(b"\x15\x03\x03\x00\x02\x02\x50 and more")  # an alert of TLS
+        await node.send_all(sent)
         await trio.testing.wait_all_tasks_blocked()
         assert not line.can_send
     assert len(told.errors["one"]) == 1

@@ -62,3 +62,8 @@ def test_what_is_no_frame_of_this_version_is_refused(data: bytes) -> None:
 def test_an_error_is_said_with_its_number() -> None:
     body = struct.pack(">iH", 0x1100, 9) + b"too slow!" + b"more that some errors have"
     assert wire.error(body) == "too slow! (0x1100)"
+
+
+def test_an_error_that_says_nothing_is_no_frame_of_this_version() -> None:
+    with pytest.raises(BrokenFrame):
+        wire.error(b"\0\0\x11")

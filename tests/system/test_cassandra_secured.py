@@ -1,7 +1,9 @@
 """A Cassandra that asks for a password and is reached by TLS only: who may come in, and what the others are told."""
 
 import re
+import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from deploy.local.cassandra.errors import Missing
 from deploy.local.cassandra.node import CassandraNode, NodeOptions
 from storage import StoreUnavailable, append
 from storage.cassandra import open_cassandra
+from storage.cassandra_line import Entry, LineBroken, connect
 from tests.contracts.store import message, seqs
 from tests.fakes.certificate import make_certificate
 from tests.rig import installed
@@ -105,6 +108,18 @@ async def test_the_right_password_and_authority_let_chatd_in(right: Settings) ->
         (f"cassandra {HOST}", Verdict.OK),
         ("keyspace secured", Verdict.WARNING),  # it has one copy of each row
     ]
+
+
+async def test_a_line_for_batches_has_the_same_password_and_trust(right: Settings, authority: Path) -> None:
+    port, trusting = int(str(right["cassandra.port"])), ssl.create_default_context(cafile=str(authority))
+    entry = Entry(HOST, port, trusting, "cassandra", "cassandra")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon((await connect(entry)).run)
+        nursery.cancel_scope.cancel()
+    with pytest.raises(LineBroken, match="incorrect"):
+        await connect(replace(entry, password="wrong"))
+    with pytest.raises(LineBroken, match="CERTIFICATE_VERIFY_FAILED"):
+        await connect(replace(entry, tls=ssl.create_default_context()))
 
 
 REFUSED: list[tuple[Settings, str]] = [
