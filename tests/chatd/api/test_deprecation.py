@@ -31,8 +31,11 @@ async def test_other_routes_and_methods_say_nothing(services: Services, tmp_path
 
 
 def test_what_is_to_go_exists_and_stays_for_a_year(services: Services, tmp_path: Path) -> None:
-    rules = build_app(services, tmp_path).url_map.iter_rules()
-    known = {f"{method} {rule.rule.replace('<', '{').replace('>', '}')}" for rule in rules for method in rule.methods or ()}
+    known = {
+        f"{method} {rule.rule.replace('<', '{').replace('>', '}')}"
+        for rule in build_app(services, tmp_path).url_map.iter_rules()
+        for method in rule.methods or ()
+    }
     assert set(DEPRECATED) <= known
     assert "GET /v1/users/{user}" in known
     assert all(one.sunset - one.since >= YEAR_SECONDS for one in DEPRECATED.values())

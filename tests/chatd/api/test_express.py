@@ -1,6 +1,7 @@
 """Plain requests past hypercorn: what is taken for one, that h11 reads the same in it, and what clients get."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import h11
@@ -18,6 +19,7 @@ from chatd.api.services import Services
 from chatd.counters import Counters
 from chatd.limits import AddressLimiter
 from tests.chatd.api.conftest import CONFIG
+from tests.chatd.api.test_turnstile import Turns
 from tests.fakes.keyless import NoKeys
 
 HERE = ("192.0.2.1", 1)
@@ -119,11 +121,13 @@ class Hot:
     def __init__(self) -> None:
         self.whole: list[bool] = []
         self.app: Any = None
+        self.on_call: Callable[[], None] = lambda: None
 
     def matches(self, method: str, path: str) -> bool:
         return path in ("/hot", "/fault", "/app")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.on_call()
         self.whole.append(whole_body(scope) is not None)
         if scope["path"] == "/fault":
             raise ValueError("no")
@@ -203,6 +207,30 @@ async def test_a_body_right_behind_its_head_is_waited_for(
     [answer] = await talk(server, HEAD + b"\r\n", b"{}")
     assert answer.endswith(b"<{}>")
     assert hot.whole == [True]
+
+
+async def test_bodies_that_come_together_are_let_in_a_few_a_turn(
+    server: HttpServer, hot: Hot, autojump_clock: MockClock
+) -> None:
+    turns = Turns()
+    trio.lowlevel.add_instrument(turns)
+    hot.on_call = lambda: seen.append(turns.count)
+    seen: list[int] = []
+    pairs = [memory_stream_pair() for _ in range(9)]
+    async with trio.open_nursery() as nursery:
+        for _, far in pairs:
+            serve = partial(server.serve, data=HEAD + b"\r\n", alpn="http/1.1", tls=False, client=HERE, server=HERE)
+            nursery.start_soon(serve, far)
+        await trio.testing.wait_all_tasks_blocked()
+        for near, _ in pairs:
+            nursery.start_soon(near.send_all, b"{}")
+        await trio.testing.wait_all_tasks_blocked()
+        for near, _ in pairs:
+            await near.aclose()
+    trio.lowlevel.remove_instrument(turns)
+    assert len(seen) == 9
+    assert max(map(seen.count, seen)) == CONFIG.limits.http_reads_per_turn
+    assert all(hot.whole)
 
 
 @pytest.mark.parametrize("pieces", [(PLAIN[:-1], PLAIN[-1:]), (HEAD + b"\r\n", b"{}"), (PLAIN[:20], PLAIN[20:])])
