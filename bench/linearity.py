@@ -50,6 +50,7 @@ class Line:
 
     work: str
     points: list[Point]
+    title: str = ""
 
     def times(self, point: Point) -> Spread | None:
         """Return what so many nodes with a core each carry, as a multiple of what one does."""
@@ -76,13 +77,28 @@ WORKS = {
 }
 
 
+EQUAL = {
+    "room": Work(
+        "A room with 1,000 readers, 100 messages/s",
+        "fanout",
+        lambda workers, seconds: Fanout(clients=1000, rate=100.0, seconds=seconds),
+    ),
+    "echo": Work(
+        "100 clients, alone in their rooms, 6,000 messages/s",
+        "echo",
+        lambda workers, seconds: Echo(clients=100, rate=6000.0, seconds=seconds),
+    ),
+}
+"""The same work for any number of workers of one machine."""
+
+
 def measure(name: str, cores: Cores, seconds: float, rounds: int, show: Show, cassandra: str = "") -> Line:
-    """Measure one work; the numbers of nodes alternate. With a Cassandra (HOST:PORT), they are workers of one machine.
+    """Measure one work; the numbers of nodes alternate. With a Cassandra (HOST:PORT), 1 and 2 workers do the same work.
 
     Raises:
         ScenarioFailed: A delivery was wrong.
     """
-    work = WORKS[name]
+    work = (EQUAL if cassandra else WORKS)[name]
     points = {nodes: Point(nodes, [], []) for nodes in (WORKERS if cassandra else NODES)}
     for _ in range(rounds):
         for nodes, point in points.items():
@@ -95,12 +111,12 @@ def measure(name: str, cores: Cores, seconds: float, rounds: int, show: Show, ca
             redis = figures["redis_cpu"] / figures["deliveries_per_second"] * 1e6
             point.of_redis.append(redis)
             point.of_nodes.append(figures["server_cpu"] / figures["deliveries_per_second"] * 1e6 - redis)
-    return Line(name, list(points.values()))
+    return Line(name, list(points.values()), work.title)
 
 
 def as_table(line: Line) -> Table:
     """Make the table of one work."""
-    table = Table(title=WORKS[line.work].title, title_justify="left")
+    table = Table(title=line.title, title_justify="left")
     for heading in ("nodes", "µs of the nodes a delivery", "µs of Redis a delivery", "times what one node carries"):
         table.add_column(heading, justify="right")
     for point in line.points:

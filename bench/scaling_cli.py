@@ -11,7 +11,13 @@ _TO = click.Path(file_okay=False, path_type=Path)
 @click.argument("works", nargs=-1, metavar="[room|echo|dm]...")
 @click.option("--rounds", type=click.IntRange(1, 20), default=3, show_default=True, help="Of each point.")
 @click.option("--seconds", type=click.FloatRange(0.5, 600), default=3.0, show_default=True)
-@click.option("--workers", "cassandra", default="", metavar="HOST:PORT", help="1 and 2 workers, on this Cassandra.")
+@click.option(
+    "--workers",
+    "cassandra",
+    default="",
+    metavar="HOST:PORT",
+    help="The same work of 1 and 2 workers, on this Cassandra.",
+)
 @click.option("--to", type=_TO, help="Write the plot and the figures there.")
 def scale(works: tuple[str, ...], rounds: int, seconds: float, cassandra: str, to: Path | None) -> None:
     """Measure what a delivery costs 1, 2 and 4 nodes that each have the same load."""
@@ -21,12 +27,13 @@ def scale(works: tuple[str, ...], rounds: int, seconds: float, cassandra: str, t
     from bench.cores import share
     from bench.live import LiveLine
 
-    if unknown := set(works) - linearity.WORKS.keys():
+    known = linearity.EQUAL if cassandra else linearity.WORKS
+    if unknown := set(works) - known.keys():
         raise click.UsageError(f"unknown: {', '.join(sorted(unknown))}")
     console = Console()
     with LiveLine(console) as live:
         lines = []
-        for name in works or linearity.WORKS:
+        for name in works or known:
             lines.append(linearity.measure(name, share(0), seconds, rounds, live.show, cassandra))
             console.print(linearity.as_table(lines[-1]))
     for path in linearity.save(lines, seconds, to) if to else ():
