@@ -40,6 +40,18 @@ async def test_what_comes_is_read_and_then_the_end() -> None:
         assert await ours.receive_some() == b""
 
 
+async def test_reading_at_once_takes_what_is_there_and_leaves_the_end_to_the_reader() -> None:
+    async with pair() as (ours, theirs):
+        assert ours.receive_nowait() == b""
+        await theirs.send_all(b"hello")
+        assert await ours.receive_some(1) == b"h"
+        assert ours.receive_nowait() == b"ello"
+        await theirs.send_eof()
+        await trio.lowlevel.wait_readable(ours._socket)
+        assert ours.receive_nowait() == b""
+        assert await ours.receive_some() == b""
+
+
 async def test_closing_it_wakes_its_reader_and_it_sends_no_more() -> None:
     async with pair() as (ours, _), trio.open_nursery() as nursery:
 
