@@ -23,6 +23,8 @@ from storage.cassandra_settings import CassandraSettings
 _HOST = "127.0.0.1"
 _DROP_SECONDS = 60.0
 _HEAP = "1g"
+_REQUEST_THREADS = 8  # as many as chatd has batches under way
+_CONCURRENT_WRITES = 64  # so many that no request has to wait for a thread of another pool
 _WARMING = Load(channels=500, seconds=25.0)  # a row in each request: it is requests that Java has to learn
 
 
@@ -43,7 +45,16 @@ def server(address: str) -> Iterator[tuple[str, int]]:
 
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="chatd-bench-cassandra-") as directory:
-        options = NodeOptions(_HOST, port, free_port(), (_HOST,), heap=_HEAP, optimizes=True)
+        options = NodeOptions(
+            _HOST,
+            port,
+            free_port(),
+            (_HOST,),
+            heap=_HEAP,
+            optimizes=True,
+            request_threads=_REQUEST_THREADS,
+            concurrent_writes=_CONCURRENT_WRITES,
+        )
         node = CassandraNode(Path(directory), options)
         try:
             node.start()

@@ -47,6 +47,9 @@ class NodeOptions:
     heap: str = "512m"
     optimizes: bool = False
     """Java compiles for a long run: slower for half a minute of load, then faster than without."""
+    request_threads: int = 32
+    """How many requests it works on at the same time; those without work wake each other all the same."""
+    concurrent_writes: int = 16
     java_options: tuple[str, ...] = ()
     class_path: tuple[str, ...] = ()
     """Folders with more classes than Cassandra's own."""
@@ -205,6 +208,8 @@ class CassandraNode:
             "seeds": ",".join(self.options.seeds),
             "token": self.options.token,
             "commitlog_sync": COMMITLOG_SYNC[self.options.commitlog_sync],
+            "request_threads": self.options.request_threads,
+            "concurrent_writes": self.options.concurrent_writes,
             "directory": self.directory,
         }
         for name, value in values.items():

@@ -73,7 +73,7 @@ def test_the_configuration_has_no_word_left_to_fill_in(home: Path, program: Make
     jars.folder().mkdir(parents=True)
     (jars.folder() / "jamm-0.4.0.jar").touch()
     program("java", _java("exit 1"))
-    node = CassandraNode(home / "n2", NodeOptions(port=free_port(), commitlog_sync=mode, token=-7))
+    node = CassandraNode(home / "n2", NodeOptions(port=free_port(), commitlog_sync=mode, token=-7, request_threads=9))
     node.start()
     with pytest.raises(LocalCassandraError):
         node.wait()
@@ -82,6 +82,8 @@ def test_the_configuration_has_no_word_left_to_fill_in(home: Path, program: Make
     assert [line for line in settings if "@" in line] == []
     assert f"commitlog_sync: {mode}" in settings
     assert "initial_token: -7" in settings
+    assert "native_transport_max_threads: 9" in settings
+    assert "concurrent_writes: 16" in settings
 
 
 @pytest.mark.parametrize("optimizes", [False, True])
