@@ -73,7 +73,8 @@ def bare_cassandra(address: str, **options: Any) -> None:
     """What Cassandra takes without chatd: the driver in a bare loop, and chatd's store alone."""
     from rich.console import Console
 
-    from bench.bare_cassandra import Load, as_table, measure
+    from bench.bare_cassandra import as_table, measure
+    from bench.store_load import Load
 
     if options["senders"] < options["channels"]:
         raise click.UsageError("--senders: at least as many as --channels")
