@@ -25,7 +25,7 @@ _DROP_SECONDS = 60.0
 _HEAP = "1g"
 _REQUEST_THREADS = 8  # as many as chatd has batches under way
 _CONCURRENT_WRITES = 64  # so many that no request has to wait for a thread of another pool
-_WARMING = Load(channels=500, seconds=25.0)  # a row in each request: it is requests that Java has to learn
+_WARMING = Load(channels=500, seconds=60.0)  # a row in each request: it is requests that Java has to learn
 
 
 @contextlib.contextmanager
