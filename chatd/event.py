@@ -33,11 +33,11 @@ def frame(event: Event | StoredMessage, format_: Format) -> bytes:
     return format_.frame(event)
 
 
-def sent_frames(commands: Sequence[Send], messages: Sequence[StoredMessage], format_: Format) -> bytes:
-    """Return the frames of the answers to the commands whose messages these are, in their order."""
+def sent_frames(commands: Sequence[Send], placed: Sequence[tuple[StoredMessage, object]], format_: Format) -> bytes:
+    """Return the frames of the answers to the first of the commands, whose messages these are, in their order."""
     by_hand = format_.is_plain_json
     frames = []
-    for command, message in zip(commands, messages, strict=False):
+    for command, (message, _) in zip(commands, placed, strict=False):
         channel, epoch, seq, at = message.channel, message.epoch, message.seq, message.at
         frame = sent_frame(command.id, channel, epoch, seq, at) if by_hand else None
         if frame is None:

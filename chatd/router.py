@@ -63,8 +63,8 @@ class Router:
         drafts = drafts_at_once(permit, commands, session.format.codec.encoding, session.id)
         if not drafts or not user.bucket.take_together(now, len(drafts)):
             return 0
-        messages = self.broker.publish_at_once(drafts)
-        count = len(messages)
+        placed = self.broker.publish_at_once(drafts)
+        count = len(placed)
         if alone and not count and self.publish_soon is not None:
             session.under_way = self.publish_soon(drafts[0], partial(self._answered, session, commands[0], now))
             if session.under_way:
@@ -72,7 +72,7 @@ class Router:
         if count < len(drafts):
             user.bucket.give_back(len(drafts) - count)
         if count:
-            session.reply_frames(sent_frames(commands, messages, session.format))
+            session.reply_frames(sent_frames(commands, placed, session.format))
             counters = self._counters
             counters.commands["send"] += count
             counters.messages_in += count

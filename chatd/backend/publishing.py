@@ -125,7 +125,7 @@ class Publishing:
 
     async def _place(self, drafts: Sequence[Draft]) -> list[Published | Refused]:
         placed = self.broker.publish_at_once(drafts) if drafts else []
-        answers: list[Published | Refused] = [Published(message.place) for message in placed]
+        answers: list[Published | Refused] = [Published(message.place) for message, _ in placed]
         rest = drafts[len(placed) :]
         return answers + await self.broker.publish(rest) if rest else answers
 

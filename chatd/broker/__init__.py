@@ -121,11 +121,11 @@ class Broker(Protocol):
     seq of a message that was not stored may come again under another epoch.
     """
 
-    def publish_at_once(self, drafts: Sequence[Draft]) -> list[StoredMessage]:
+    def publish_at_once(self, drafts: Sequence[Draft]) -> list[tuple[StoredMessage, Draft]]:
         """Place drafts of one channel and send them out, in their order, up to the first that has to wait.
 
-        Return the messages of those that were placed. The rest is for `publish`: what waits for the store, repeats a
-        key or is marked `retry`, and what is of another channel than the first.
+        Return those that were placed, with their messages. The rest is for `publish`: what waits for the store, repeats
+        a key or is marked `retry`, and what is of another channel than the first.
         """
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published | Refused]:

@@ -1,7 +1,6 @@
 """One channel's log in the memory of a node: where it stands, and its newest messages."""
 
 from collections import deque
-from collections.abc import Sequence
 from itertools import islice
 
 from chatd.config import Namespace
@@ -33,11 +32,6 @@ class Log:
         """Take a message that is as durable as its namespace says, right before it is sent out."""
         self.delivered = message.seq
         self.recent.append(message)
-
-    def all_arrived(self, messages: Sequence[StoredMessage]) -> None:
-        """Take messages, at least one, that follow each other."""
-        self.delivered = messages[-1].seq
-        self.recent.extend(messages)
 
     def find(self, sender: UserId, key: str) -> StoredMessage | None:
         """Return the message of this sender and key, if it is here."""

@@ -118,7 +118,7 @@ class MemoryBroker:
         for place, placed in unstored.items():
             answers[place] = placed.answer()
 
-    def publish_at_once(self, drafts: Sequence[Draft]) -> list[StoredMessage]:
+    def publish_at_once(self, drafts: Sequence[Draft]) -> list[tuple[StoredMessage, Draft]]:
         """Place drafts of one channel and send them out, in their order, up to the first that has to wait."""
         log = self._logs.known.get(drafts[0].channel)
         if log is None or log.history == "durable":
@@ -128,23 +128,25 @@ class MemoryBroker:
         keys.turn()
         younger, older = keys.younger, keys.older
         channel, epoch, seq = log.channel, log.epoch, log.seq
-        messages: list[StoredMessage] = []
+        placed: list[tuple[StoredMessage, Draft]] = []
+        recent = log.recent
         for draft in drafts:
             key = (draft.sender, draft.key)
             if key in younger or key in older or draft.retry or draft.channel != channel:
                 break
             seq += 1  # type: ignore[assignment]  # a NewType's call would cost more than all of this line
             younger[key] = KnownKey(channel, epoch, seq, now)
-            messages.append(draft.placed(epoch, seq, now))
-        if messages:
-            log.seq = seq
+            message = draft.placed(epoch, seq, now)
+            recent.append(message)
+            placed.append((message, draft))
+        if placed:
+            log.seq = log.delivered = seq
             log.used_at = now
-            log.all_arrived(messages)
             if log.history == "recent":
                 self._saver.add(log)
-            self._published += len(messages)
-            self._deliver(list(zip(messages, drafts, strict=False)))
-        return messages
+            self._published += len(placed)
+            self._deliver(placed)
+        return placed
 
     async def _prepare(self, drafts: Sequence[Draft]) -> None:
         """Do what has to wait: bring every channel into memory, and ask the store for keys that were forgotten."""

@@ -163,7 +163,7 @@ class RedisBroker:
 
     # Publishing.
 
-    def publish_at_once(self, _: Sequence[Draft]) -> list[StoredMessage]:
+    def publish_at_once(self, _: Sequence[Draft]) -> list[tuple[StoredMessage, Draft]]:
         """Leave all to `publish`: Redis has to be asked."""
         return []
 

@@ -758,7 +758,8 @@ def test_the_scene_uses_channels_of_every_kind() -> None:
 
 async def test_what_need_not_wait_is_placed_and_delivered_at_once(bench: Bench) -> None:
     await bench.publish("a", RECENT)
-    messages = bench.broker.publish_at_once([draft(key, ChannelName(RECENT)) for key in "bc"])
+    placed = bench.broker.publish_at_once([draft(key, ChannelName(RECENT)) for key in "bc"])
+    messages = [message for message, _ in placed]
     assert [(message.seq, message.key) for message in messages] == [(2, "b"), (3, "c")]
     assert bench.desk.delivered[-2:] == messages
     for message in messages:
