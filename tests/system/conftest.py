@@ -5,9 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.process import NodeProcess
+from chatd.secret import load_or_create
+from tests.system.process import NodeProcess, Settings
 
 StartNode = Callable[..., NodeProcess]
+
+
+def start_cluster(start_node: StartNode, shared: Settings, count: int) -> list[NodeProcess]:
+    """Start nodes of one cluster: one secret, so that they take each other's tokens, and a store of its own each."""
+    nodes: list[NodeProcess] = []
+    for number in range(count):
+        node: NodeProcess = start_node(shared | {"cluster.node": f"node{number}"}, start=False)
+        secret = node.directory / "var" / "secret"
+        if nodes:
+            secret.parent.mkdir(mode=0o700)
+            secret.write_bytes((nodes[0].directory / "var" / "secret").read_bytes())
+            secret.chmod(0o600)
+        else:
+            load_or_create(secret)
+        nodes.append(node.start())
+    return nodes
 
 
 @pytest.fixture

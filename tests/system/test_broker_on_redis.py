@@ -1,17 +1,15 @@
 """Two real nodes over Redis and Cassandra: one is killed while it takes messages, again and again."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import trio
 
-from chatd.secret import load_or_create
 from tests.rig.cassandra import Keyspace
 from tests.rig.redis import RedisServer
-from tests.system.conftest import StartNode
+from tests.system.conftest import StartNode, start_cluster
 from tests.system.process import NodeProcess, Settings
 from tests.system.wire import Wire, wire
 
@@ -45,22 +43,6 @@ def settings(redis: RedisServer, keyspace: Keyspace) -> Settings:
     }
 
 
-def start_two(start_node: StartNode, shared: Settings) -> list[NodeProcess]:
-    """Start two nodes that take each other's tokens."""
-    nodes: list[NodeProcess] = []
-    for number in range(2):
-        node: NodeProcess = start_node(shared | {"cluster.node": f"node{number}"}, start=False)
-        secret = node.directory / "var" / "secret"
-        secret.parent.mkdir(mode=0o700)
-        if nodes:
-            secret.write_bytes(Path(nodes[0].directory / "var" / "secret").read_bytes())
-            secret.chmod(0o600)
-        else:
-            load_or_create(secret)
-        nodes.append(node.start())
-    return nodes
-
-
 async def write(device: Wire, waiting: dict[str, int], acked: dict[str, int], first: int, *, retry: bool) -> None:
     """Send what waits, then more, until the connection ends; note what is acknowledged."""
     ids: dict[int, str] = {}
@@ -92,7 +74,7 @@ async def read(device: Wire, seen: list[dict[str, Any]]) -> None:
 async def test_a_node_killed_under_load_loses_nothing_that_it_acknowledged(
     start_node: StartNode, redis_server: RedisServer, cassandra: Keyspace
 ) -> None:
-    dying, staying = start_two(start_node, settings(redis_server, cassandra))
+    dying, staying = start_cluster(start_node, settings(redis_server, cassandra), 2)
     async with httpx.AsyncClient(base_url=staying.http_url, timeout=30) as http:
         for user in ("alice", "bob"):
             answer = await http.post("/v1/auth/register", json={"name": user, "password": "correct horse battery"})

@@ -8,13 +8,12 @@ import httpx
 import pytest
 import trio
 
-from chatd.secret import load_or_create
 from protocol.codes import CloseCode, ErrorCode
 from protocol.names import ChannelName, UserId
 from storage.records import Role
 from storage.sqlite import open_sqlite
 from tests.rig.redis import RedisServer
-from tests.system.conftest import StartNode
+from tests.system.conftest import StartNode, start_cluster
 from tests.system.process import NodeProcess, Settings, chatd, numbers
 from tests.system.wire import Wire, wire
 
@@ -46,18 +45,7 @@ def settings(redis: RedisServer, **more: object) -> Settings:
 
 def start_nodes(start_node: StartNode, redis: RedisServer, count: int, **more: object) -> list[NodeProcess]:
     """Start nodes that take each other's tokens; `more` as for `settings`."""
-    nodes: list[NodeProcess] = []
-    for number in range(count):
-        node: NodeProcess = start_node(settings(redis, cluster__node=f"node{number}", **more), start=False)
-        secret = node.directory / "var" / "secret"
-        if nodes:
-            secret.parent.mkdir(mode=0o700)
-            secret.write_bytes((nodes[0].directory / "var" / "secret").read_bytes())
-            secret.chmod(0o600)
-        else:
-            load_or_create(secret)
-        nodes.append(node.start())
-    return nodes
+    return start_cluster(start_node, settings(redis, **more), count)
 
 
 class Crowd:

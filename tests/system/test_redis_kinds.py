@@ -8,12 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from chatd.secret import load_or_create
 from tests.conftest import StartRedis
 from tests.fakes.certificate import make_certificate
 from tests.rig.redis import RedisCluster, RedisServer
 from tests.rig.sentinel import NAME, running_sentinel
-from tests.system.conftest import StartNode
+from tests.system.conftest import StartNode, start_cluster
 from tests.system.process import NodeProcess, Settings
 from tests.system.wire import Wire, wire
 
@@ -63,18 +62,7 @@ def start_two(start_node: StartNode, redis: Settings) -> list[NodeProcess]:
         "auth.hash_memory_kib": 8,
         "limits.messages_burst": 1000,
     }
-    nodes: list[NodeProcess] = []
-    for number in range(2):
-        node: NodeProcess = start_node(shared | {"cluster.node": f"node{number}"}, start=False)
-        secret = node.directory / "var" / "secret"
-        if nodes:
-            secret.parent.mkdir(mode=0o700)
-            secret.write_bytes((nodes[0].directory / "var" / "secret").read_bytes())
-            secret.chmod(0o600)
-        else:
-            load_or_create(secret)
-        nodes.append(node.start())
-    return nodes
+    return start_cluster(start_node, shared, 2)
 
 
 async def next_of(device: Wire, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
