@@ -75,12 +75,7 @@ class FrameReader:
             data = self._rest + data
             self._rest = b""
         try:
-            at = 0
-            if self._message is None:
-                if self._inflate:
-                    at = self._whole(data, 0, events)
-                else:
-                    at = read_whole(data, 0, self._at_once_bytes, self._masked, False, events)
+            at = self._whole(data, 0, events) if self._message is None else 0
             if at < len(data):
                 self._read(data, at, events)
         except FrameError as error:

@@ -137,7 +137,7 @@ class MemoryBroker:
             seq += 1  # type: ignore[assignment]  # a NewType's call would cost more than all of this line
             younger[key] = KnownKey(channel, epoch, seq, now)
             message = draft.placed(epoch, seq, now)
-            recent.append(message)
+            recent.append(message)  # with `delivered` below, what `Log.arrived` does: a call less for each
             placed.append((message, draft))
         if placed:
             log.seq = log.delivered = seq
