@@ -20,7 +20,7 @@ class Cors:
     """Knows the origins of the configuration. Without any, no header is said and browsers keep other pages out."""
 
     def __init__(self, origins: Iterable[str]) -> None:
-        self._origins = frozenset(origin.encode() for origin in origins)
+        self._origins = frozenset(origin.lower().encode() for origin in origins)
         self._any = b"*" in self._origins
 
     def answer_headers(self, request: Iterable[tuple[bytes, bytes]]) -> Headers:

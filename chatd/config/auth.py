@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from chatd.config.section import MOST, Count, Seconds, Section, Zero
+from chatd.config.section import MOST, Count, Seconds, Section, Text, Zero
 
 Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 
@@ -37,4 +37,4 @@ class Auth(Section, frozen=True, kw_only=True):
     jwks_url: str = ""
     jwks_cache_seconds: Seconds = 300.0
     jwks_refetch_seconds: Seconds = 10.0
-    user_claim: str = "sub"
+    user_claim: Text = "sub"

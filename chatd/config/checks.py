@@ -1,5 +1,6 @@
 """Checks what one key of the configuration says about another."""
 
+import re
 from collections.abc import Iterable
 
 from chatd.config.converting import shown
@@ -25,11 +26,15 @@ def check_across(config: Config) -> None:
         raise ConfigError("server.tls: `certificate` and `key` are given together or not at all")
     _check_networks("trusted_proxies", config.server.trusted_proxies)
     _check_networks("metrics_from", [text for text in config.server.metrics_from if text != "*"])
+    _check_origins("allowed_origins", config.server.allowed_origins, ("same", "*"))
+    _check_origins("cors_origins", config.server.cors_origins, ("*",))
     if not config.websocket.path.startswith("/"):
         raise ConfigError("websocket.path: begins with a slash")
     auth = config.auth
     if auth.key_file and auth.jwks_url:
         raise ConfigError("auth: give `key_file` or `jwks_url`, not both")
+    if auth.jwks_url and (wrong := check_url(auth.jwks_url)):
+        raise ConfigError(f"auth.jwks_url: {wrong}")
     if (auth.key_file or auth.jwks_url) and not auth.algorithms:
         raise ConfigError("auth.algorithms: name the algorithms that the outside issuer signs with")
     if auth.algorithms and not (auth.key_file or auth.jwks_url):
@@ -89,6 +94,15 @@ def _check_networks(key: str, texts: Iterable[str]) -> None:
         Networks(texts)
     except ValueError as error:
         raise ConfigError(f"server.{key}: {error}") from error
+
+
+def _check_origins(key: str, texts: Iterable[str], words: tuple[str, ...]) -> None:
+    """Refuse what no browser sends as `Origin`, which would never match: RFC 6454 section 6.1 has no path in it."""
+    for text in texts:
+        scheme, separator, authority = text.partition("://")
+        is_origin = bool(separator and scheme and authority) and not re.search(r"[\s/?#@*]", authority)
+        if not is_origin and text not in (*words, "null"):
+            raise ConfigError(f"server.{key}: {text!r} is none of {', '.join(words)} and no scheme://host[:port]")
 
 
 def _check_encryption(encryption: Encryption) -> None:

@@ -21,6 +21,7 @@ def convert(tree: dict[str, Any], section: type[_S], place: str) -> _S:
         ConfigError: A key is unknown, of the wrong type or out of range.
     """
     _refuse_unknown(tree, section, place)
+    _refuse_nul(tree, place)
     try:
         return msgspec.convert(tree, section)
     except msgspec.ValidationError as error:
@@ -36,6 +37,18 @@ def _refuse_unknown(tree: dict[str, Any], section: type[Section], place: str) ->
         kind = fields[key]
         if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Section):
             _refuse_unknown(value, kind, name)
+
+
+def _refuse_nul(value: object, place: str) -> None:
+    """Refuse what no path, address or name can hold, before some call of the system does."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_nul(inner, f"{place}.{shown(key)}".lstrip("."))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _refuse_nul(inner, f"{place}[{index}]")
+    elif isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{place}: text may not contain NUL")
 
 
 def _fields(kind: object) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import tomllib
 from typing import Any
 
 from chatd.config.converting import shown, type_of
-from chatd.config.section import ConfigError
+from chatd.config.section import ConfigError, Text
 
 ENVIRONMENT_PREFIX = "CHATD_"
 
@@ -31,7 +31,7 @@ def override(tree: dict[str, Any], name: str, text: str) -> None:
         text.encode()
         value = tomllib.loads(f"value = {text}")["value"]
         # Where text is wanted, what looks like a number or a date is text too.
-        at[key] = text if type_of(path) is str and not isinstance(value, str) else value
+        at[key] = text if type_of(path) in (str, Text) and not isinstance(value, str) else value
     except tomllib.TOMLDecodeError:
         at[key] = text
     except UnicodeEncodeError as error:

@@ -21,7 +21,7 @@ class Redis(Section, frozen=True, kw_only=True):
     """The Redis servers that many nodes share."""
 
     kind: Literal["servers", "cluster", "sentinel"] = "servers"
-    servers: tuple[str, ...] = ("127.0.0.1:6379",)
+    servers: Annotated[tuple[str, ...], Meta(min_length=1)] = ("127.0.0.1:6379",)
     sentinel_name: str = "chatd"
     sentinel_username: str = ""
     sentinel_password: str = ""

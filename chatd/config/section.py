@@ -14,6 +14,7 @@ Zero = Annotated[int, Meta(ge=0, le=MOST)]
 Seconds = Annotated[float, Meta(gt=0, le=MOST)]
 Pause = Annotated[float, Meta(ge=0, le=MOST)]
 Rate = Annotated[float, Meta(gt=0, le=MOST)]
+Text = Annotated[str, Meta(min_length=1)]  # where nothing cannot be meant
 
 
 class ConfigError(Exception):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from chatd.config.section import Count, Pause, Port, Seconds, Section, Zero
+from chatd.config.section import Count, Pause, Port, Seconds, Section, Text, Zero
 
 
 class Tls(Section, frozen=True, kw_only=True):
@@ -18,10 +18,10 @@ class Tls(Section, frozen=True, kw_only=True):
 class Server(Section, frozen=True, kw_only=True):
     """The process and its one public port."""
 
-    host: str = "127.0.0.1"
+    host: Text = "127.0.0.1"
     port: Port = 8000
     backlog: Count = 4096
-    var: str = "var"
+    var: Text = "var"
     allowed_origins: tuple[str, ...] = ("same",)
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from chatd.config.section import Count, Seconds, Section
+from chatd.config.section import Count, Seconds, Section, Text
 
 
 class Encryption(Section, frozen=True, kw_only=True):
@@ -19,7 +19,7 @@ class Store(Section, frozen=True, kw_only=True):
     """What keeps history, accounts and members."""
 
     kind: Literal["sqlite", "cassandra"] = "sqlite"
-    path: str = "chatd.sqlite3"
+    path: Text = "chatd.sqlite3"
     queue_rows: Count = 100_000
     batch_rows: Count = 500
     read_threads: Count = 4
@@ -32,6 +32,6 @@ class Store(Section, frozen=True, kw_only=True):
 class Jobs(Section, frozen=True, kw_only=True):
     """Work that is due later and must survive: pushes, webhooks, scheduled events."""
 
-    path: str = "jobs.sqlite3"
+    path: Text = "jobs.sqlite3"
     waiting: Count = 200_000
     dead: Count = 10_000

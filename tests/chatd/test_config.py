@@ -130,6 +130,19 @@ def test_a_value_of_the_wrong_type_is_named(file: Path, text: str, key: str) -> 
         ("[server]\nshutdown_seconds = -inf", "server.shutdown_seconds"),
         ("[limits]\nmessages_per_second = nan", "limits.messages_per_second"),
         ("[presence]\ngrace_seconds = inf", "presence.grace_seconds"),
+        ('[server]\nhost = ""', "server.host"),
+        ('[server]\nvar = ""', "server.var"),
+        ('[store]\npath = ""', "store.path"),
+        ('[auth]\nuser_claim = ""', "auth.user_claim"),
+        ("[redis]\nservers = []", "redis.servers"),
+        ('[server]\nvar = "a\\u0000b"', "server.var"),
+        ('[redis]\nservers = ["a", "\\u0000"]', "redis.servers[1]"),
+        ('[namespaces.mine]\nread = "\\u0000"', "namespaces.mine.read"),
+        ('[server]\nallowed_origins = ["same", "app.example"]', "server.allowed_origins"),
+        ('[server]\nallowed_origins = ["https://*.example"]', "server.allowed_origins"),
+        ('[server]\ncors_origins = ["https://app.example/"]', "server.cors_origins"),
+        ('[server]\ncors_origins = ["same"]', "server.cors_origins"),
+        ('[auth]\nalgorithms = ["RS256"]\njwks_url = "ftp://issuer.example"', "auth.jwks_url"),
     ],
 )
 def test_a_value_out_of_range_is_named(file: Path, text: str, key: str) -> None:
@@ -197,6 +210,12 @@ def test_a_file_that_is_no_toml_or_cannot_be_read_is_named(file: Path, tmp_path:
         load(tmp_path, {})
 
 
+@pytest.mark.parametrize("origin", ["https://app.example", "http://localhost:3000", "http://[::1]:80", "null", "*"])
+def test_origins_as_browsers_send_them_may_be_allowed(file: Path, origin: str) -> None:
+    file.write_text(f'[server]\nallowed_origins = ["same", "{origin}"]\ncors_origins = ["{origin}"]', "utf-8")
+    assert load(file, {}).server.allowed_origins == ("same", origin)
+
+
 def test_a_star_lets_everybody_read_the_metrics(file: Path) -> None:
     file.write_text('[server]\nmetrics_from = ["*"]', "utf-8")
     assert load(file, {}).server.metrics_from == ("*",)
@@ -259,6 +278,7 @@ def test_a_key_that_wants_text_takes_what_looks_like_something_else(text: str) -
     environment = {"CHATD_AUTH__ISSUER": text, "CHATD_SERVER__TLS__CERTIFICATE": text, "CHATD_SERVER__TLS__KEY": text}
     config = load(None, environment)
     assert (config.auth.issuer, config.server.tls.key) == (text, text)
+    assert load(None, {"CHATD_SERVER__VAR": text}).server.var == text
 
 
 @pytest.mark.parametrize("name", ["CHATD_", "CHATD___", "CHATD_LIMITS__", "CHATD___PORT", "CHATD_A____B"])
