@@ -7,6 +7,8 @@ Errors:
     └── BadCommand    a command that can be refused by its id: unknown, or with a field that is wrong
 """
 
+import json
+import re
 from typing import Any
 
 import msgspec
@@ -45,6 +47,9 @@ class _Envelope(msgspec.Struct):
     type: str
 
 
+_HALF_A_CHARACTER = "a text has half a character in it (a lone surrogate)"
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 COMMAND_NAMES = frozenset(str(command.__struct_config__.tag) for command in AnyCommand.__args__)
 
 
@@ -75,10 +80,25 @@ class Codec:
         except msgspec.ValidationError as error:
             raise self._refusal(payload, error) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadMessage(f"not {self.encoding.name}: {error}") from error
+            raise self._malformed(payload, error) from error
         except RecursionError as error:
             raise BadMessage("nested too deeply") from error
         return command
+
+    def _malformed(self, payload: bytes, error: Exception) -> CodecError:
+        """Find out whether nothing is wrong but half a character, as a page says when it cuts a text inside an emoji.
+
+        JSON's grammar has escapes for lone surrogates (RFC 8259 section 8.2), but no text can hold one.
+        """
+        if self.encoding is Encoding.JSON and _SURROGATE_ESCAPE.search(payload):
+            try:
+                command = json.loads(payload)
+                said = json.dumps(command, ensure_ascii=False)
+                if isinstance(command, dict) and type(command["id"]) is int and _SURROGATE.search(said):
+                    return _checked(_Envelope(id=command["id"], type=str(command["type"])), _HALF_A_CHARACTER)
+            except (ValueError, KeyError, RecursionError):
+                pass  # more is wrong with it
+        return BadMessage(f"not {self.encoding.name}: {error}")
 
     def _refusal(self, payload: bytes, error: msgspec.ValidationError) -> CodecError:
         """Find out whether the command can be answered by its id."""
@@ -86,11 +106,16 @@ class Codec:
             envelope = self._decode_envelope(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return BadMessage("a command is an object with an integer `id` and a text `type`")
-        if not 0 <= envelope.id < 2**53:
-            return BadMessage("`id` is an integer from 0 to 2^53 - 1")
-        if envelope.type not in COMMAND_NAMES:
-            return BadCommand(envelope.id, ErrorCode.UNKNOWN_COMMAND, "no command has this `type`")
-        return BadCommand(envelope.id, ErrorCode.BAD_REQUEST, str(error))
+        return _checked(envelope, str(error))
+
+
+def _checked(envelope: _Envelope, reason: str) -> CodecError:
+    """Return the refusal of what says this, or the end if there is no id to answer to."""
+    if not 0 <= envelope.id < 2**53:
+        return BadMessage("`id` is an integer from 0 to 2^53 - 1")
+    if envelope.type not in COMMAND_NAMES:
+        return BadCommand(envelope.id, ErrorCode.UNKNOWN_COMMAND, "no command has this `type`")
+    return BadCommand(envelope.id, ErrorCode.BAD_REQUEST, reason)
 
 
 JSON = Codec(JSON_SUBPROTOCOL, Encoding.JSON, Opcode.TEXT, msgspec.json)

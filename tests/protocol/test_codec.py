@@ -277,14 +277,33 @@ def test_what_has_no_id_and_type_cannot_be_answered(codec: Codec, value: object)
         b'{"type":"ping","id":%s}' % (b"9" * 5000),
         b'{"type":"\xff","id":1}',
         b'{"type":"subscribe","id":1,"channel":"\xff"}',
-        b'{"type":"subscribe","id":1,"channel":"\\ud800"}',
-        b'{"type":"send","id":1,"channel":"a:b","key":"k","data":{"a":"\\udc00\\ud800"}}',
+        b'["\\ud800"]',
+        b'{"type":"ping","id":-1,"x":"\\ud800"}',
+        b'{"type":"ping","id":true,"x":"\\ud800"}',
+        b'{"type":"ping","x":"\\ud800"}',
+        b'{"type":"ping","id":1,"x":"\\ud800"',
+        b'{"type":"ping","id":1,"x":NaN,"y":"\\ud83d\\ude00"}',
     ],
     ids=lambda raw: repr(raw[:40]),
 )
 def test_bytes_that_are_no_json_cannot_be_answered(raw: bytes) -> None:
     with pytest.raises(BadMessage):
         JSON.decode(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b'{"type":"subscribe","id":1,"channel":"\\ud800"}', ErrorCode.BAD_REQUEST),
+        (b'{"type":"send","id":1,"channel":"a:b","key":"k","data":{"a":"\\udc00\\ud800"}}', ErrorCode.BAD_REQUEST),
+        (b'{"type":"send","id":1,"channel":"a:b","key":"k","data":{"\\uD83D":1}}', ErrorCode.BAD_REQUEST),
+        (b'{"type":"\\ud800","id":1}', ErrorCode.UNKNOWN_COMMAND),
+    ],
+)
+def test_a_command_with_half_a_character_is_refused_by_its_id(raw: bytes, code: ErrorCode) -> None:
+    with pytest.raises(BadCommand) as refused:
+        JSON.decode(raw)
+    assert (refused.value.id, refused.value.code) == (1, code)
 
 
 @pytest.mark.parametrize(
