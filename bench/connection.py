@@ -5,6 +5,7 @@ import socket
 from collections.abc import Mapping
 from enum import IntEnum
 
+from bench.arrivals import note_arrivals
 from bench.seats import STREAM, Cursor, Seat, stream_name
 from bench.watcher import Watcher
 from bench.wire import SendTemplate
@@ -85,13 +86,14 @@ class Connection:
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self.sock.setblocking(False)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        note_arrivals(self.sock)
         if source:
             # The port is chosen when it connects: one that is bound before cannot be shared between destinations.
             self.sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
             self.sock.bind((source, 0))
         with contextlib.suppress(BlockingIOError):
             self.sock.connect(address)
-        self.receive = self.sock.recv
+        self.receive = self.sock.recvmsg
         self.fd = self.sock.fileno()
         self.stage = Stage.CONNECTING
         return self.fd

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.arrivals import CONTROL_BYTES, stamp_of
 from bench.connection import Connection, Stage
 from bench.dialects import HELLO_ID, SUBSCRIBE_ID, Dialect, is_upgraded, upgrade_request
 from bench.histogram import Histogram
@@ -136,7 +137,7 @@ class Crew:
         self._epoll.register(fd, select.EPOLLOUT)
         self._opening += 1
 
-    def _advance(self, connection: Connection, data: bytes) -> None:
+    def _advance(self, connection: Connection, data: bytes, stamp: bytes) -> None:
         """Move a connection along that waits for the response to its upgrade; greet when it is there."""
         if connection.stage is Stage.UPGRADING:
             data = connection.rest + data
@@ -157,7 +158,7 @@ class Crew:
             connection.stage = Stage.GREETING
             self._send(connection, self._dialect.greeting(seat.token, cursors))
         if data:
-            self._take(connection, data)
+            self._take(connection, data, stamp)
 
     def _greeted(self, connection: Connection, answer: int, payload: bytes) -> None:
         """Handle the answer to a command of the greeting."""
@@ -333,7 +334,7 @@ class Crew:
             events = self._epoll.poll(0, _EVENTS)
         by_fd = self._by_fd
         piece, first, after, number = self._piece, self._piece_first, self._piece_after, self._piece_number
-        arrived, piece_of = self.deliveries.arrived.append, self.deliveries.piece_of.append
+        arrived, piece_of = self.deliveries.arrived, self.deliveries.piece_of.append
         for fd, mask in events:
             connection = by_fd.get(fd)
             if connection is None:
@@ -342,26 +343,26 @@ class Crew:
                 self._unusual(connection, mask)
                 continue
             try:
-                data = connection.receive(_READ_BYTES)
+                data, control, _, _ = connection.receive(_READ_BYTES, CONTROL_BYTES)
             except BlockingIOError:
                 continue
             except OSError:
-                data = b""
+                data, control = b"", []
+            stamp = stamp_of(control)
             if data == piece and data and first == connection.expected and not connection.rest:
                 connection.expected = after
-                arrived(now_ns())
+                arrived += stamp
                 piece_of(number)
             else:
-                self._received(connection, data)
+                self._received(connection, data, stamp)
                 if len(data) == _READ_BYTES:
                     self._read_on(connection)
                 piece, first, after, number = self._piece, self._piece_first, self._piece_after, self._piece_number
-        if now_ns() >= self._next_tick or len(self.deliveries.arrived) > _FLUSH_READS:
+        if now_ns() >= self._next_tick or len(self.deliveries.piece_of) > _FLUSH_READS:
             self._flush()
 
-    def _take(self, connection: Connection, data: bytes) -> None:
+    def _take(self, connection: Connection, data: bytes, stamp: bytes) -> None:
         """Check a piece of a stream, message by message, and act on what else is in it."""
-        now = now_ns()
         whole = not connection.rest
         if not whole:
             data = connection.rest + data
@@ -388,11 +389,11 @@ class Crew:
                 for counter in counters:
                     connection.take(counter, counter + 1)
             number = self.deliveries.piece(scan.times)
-            self.deliveries.record(now, number)
+            self.deliveries.record(stamp, number)
             if whole and is_run and end == len(data) < _READ_BYTES and not scan.answers and not scan.others:
                 self._piece, self._piece_first, self._piece_after, self._piece_number = data, first, after, number
         if scan.answers or scan.errors:
-            self._answered(connection, now)
+            self._answered(connection, stamp)
         for first_byte, payload in scan.others:
             self._other(connection, first_byte, payload)
 
@@ -407,7 +408,7 @@ class Crew:
                 self._other(connection, first, payload)
         connection.rest = data[end:]
 
-    def _answered(self, connection: Connection, now: int) -> None:
+    def _answered(self, connection: Connection, stamp: bytes) -> None:
         """Count acks, and give each writer its next sends in one write."""
         scan = self._scan
         for error in scan.errors:
@@ -420,7 +421,7 @@ class Crew:
             else:
                 self._greeted(connection, answer, scan.answer)
         if acked:
-            self.acks.record(now, self.acks.piece(acked))
+            self.acks.record(stamp, self.acks.piece(acked))
             if self._in_flight:
                 self._publish(connection, len(acked), now_ns())
 
@@ -461,21 +462,21 @@ class Crew:
         data = b"x" * _READ_BYTES
         while len(data) == _READ_BYTES and connection.fd >= 0:
             try:
-                data = connection.receive(_READ_BYTES)
+                data, control, _, _ = connection.receive(_READ_BYTES, CONTROL_BYTES)
             except BlockingIOError:
                 return
             except OSError:
-                data = b""
-            self._received(connection, data)
+                data, control = b"", []
+            self._received(connection, data, stamp_of(control))
 
-    def _received(self, connection: Connection, data: bytes) -> None:
+    def _received(self, connection: Connection, data: bytes, stamp: bytes) -> None:
         """Take what was read; nothing means that the server is gone."""
         if not data:
             self._lost(connection)
         elif connection.stage >= Stage.GREETING:
-            self._take(connection, data)
+            self._take(connection, data, stamp)
         else:
-            self._advance(connection, data)
+            self._advance(connection, data, stamp)
 
     def _other(self, connection: Connection, first_byte: int, payload: bytes) -> None:
         """Answer keepalives; count goodbyes."""

@@ -1,17 +1,15 @@
-"""Collects arrival times in the hot loop by appending two numbers, and turns them into latencies by the thousand.
+"""Collects arrivals in the hot loop by appending a stamp and a number, and makes latencies of them by the thousand.
 
-Readers of one room get the same bytes. So what is recorded for one read is when it came and *which piece* it was; the
-times at which that piece's messages were meant to be sent are kept once for all readers.
+Readers of one room get the same bytes. So what is recorded for one read is when it arrived and *which piece* it was;
+the times at which that piece's messages were meant to be sent are kept once for all readers.
 """
 
 from array import array
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.arrivals import Times, monotonic_ns
 from bench.histogram import Histogram
-
-Times = npt.NDArray[np.int64]
 
 
 class Latencies:
@@ -21,7 +19,7 @@ class Latencies:
 
     def __init__(self) -> None:
         self.histogram = Histogram()
-        self.arrived = array("q")
+        self.arrived = bytearray()
         self.piece_of = array("q")
         self.piece_sizes = array("q")
         self.sent = array("q")
@@ -32,9 +30,9 @@ class Latencies:
         self.piece_sizes.append(len(sent_ns))
         return len(self.piece_sizes) - 1
 
-    def record(self, arrived_ns: int, piece: int) -> None:
-        """Record that a piece arrived. The hot loop appends to the two arrays itself."""
-        self.arrived.append(arrived_ns)
+    def record(self, stamp: bytes, piece: int) -> None:
+        """Record that a piece arrived. The hot loop does this itself."""
+        self.arrived += stamp
         self.piece_of.append(piece)
 
     def flush(self) -> Histogram:
@@ -43,7 +41,7 @@ class Latencies:
         if self.arrived:
             fresh.add(self._expand())
             self.histogram.merge(fresh)
-        self.arrived = array("q")
+        self.arrived = bytearray()
         self.piece_of = array("q")
         self.piece_sizes = array("q")
         self.sent = array("q")
@@ -51,7 +49,7 @@ class Latencies:
 
     def _expand(self) -> Times:
         """Make one latency of every message of every read."""
-        arrived: Times = np.frombuffer(self.arrived, np.int64)
+        arrived = monotonic_ns(self.arrived)
         pieces: Times = np.frombuffer(self.piece_of, np.int64)
         sizes: Times = np.frombuffer(self.piece_sizes, np.int64)
         sent: Times = np.frombuffer(self.sent, np.int64)
