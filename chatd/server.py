@@ -191,9 +191,9 @@ def _reload(node: Node, load_config: LoadConfig) -> None:
     except ConfigError as error:
         _log.error("configuration not reloaded", error=str(error))
         return
-    _log.info("configuration reloaded", changed=applied)
+    _log.info("configuration reloaded", changed=", ".join(applied) or "nothing")
     if refused:
-        _log.warning("these keys need a restart", keys=refused)
+        _log.warning("these keys need a restart", keys=", ".join(refused))
 
 
 def _spare_the_collector() -> None:
