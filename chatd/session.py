@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 from msgspec import DecodeError
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from chatd.drafting import Permit
     from chatd.handlers import Handlers
     from chatd.hub import Hub, User
+
+_log = structlog.get_logger("session")
 
 
 class State(Enum):
@@ -341,6 +344,7 @@ class Session:
     def reply_error(self, command_id: int, code: ErrorCode, reason: str, retry_after: float | None = None) -> None:
         """Refuse a command."""
         self.hub.counters.errors[code] += 1
+        _log.debug("command refused", session=self.id, code=int(code), reason=reason)
         self.reply(Error(id=command_id, code=code, reason=reason, retry_after=retry_after))
 
     def write(self, frame: bytes) -> None:

@@ -16,6 +16,7 @@ import h2.exceptions
 import h2.settings
 import h11
 import msgspec
+import structlog
 import trio
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.events import Closed, Event, RawData, Updated
@@ -30,6 +31,8 @@ from hypercorn.typing import AppWrapper, ConnectionState, H11SendableEvent
 from chatd.api.express import Express, Plain
 from chatd.api.problems import code_of_status, problem, problem_headers
 from chatd.api.turnstile import Turnstile
+
+_log = structlog.get_logger("http")
 
 READ_BYTES = 65536
 LINGER_SECONDS = 2.0
@@ -257,6 +260,11 @@ class Http1(H11Protocol):
         await super().stream_send(event)
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if {name for name, _ in request.headers} >= {b"content-length", b"transfer-encoding"}:
+            # A proxy before this node may have gone by the other one (RFC 9112 section 6.1: request smuggling).
+            await self._send_error_response(400)
+            await self.send(Closed())
+            return
         if any(name == b"upgrade" for name, _ in request.headers):
             request = h11.Request(
                 method=request.method,
@@ -267,7 +275,9 @@ class Http1(H11Protocol):
         await super()._create_stream(request)
 
     async def _send_error_response(self, status_code: int) -> None:
-        described = problem(code_of_status(status_code), "the request is malformed", status=status_code)
+        reason = "the request's head is too large" if status_code == 431 else "the request is malformed"
+        _log.info("request refused", address=(self.client or ("",))[0], status=status_code, reason=reason)
+        described = problem(code_of_status(status_code), reason, status=status_code)
         content = msgspec.json.encode(described)
         headers = [(name.encode(), value.encode()) for name, value in problem_headers(described).items()]
         headers += [(b"Content-Length", b"%d" % len(content)), (b"Connection", b"close")]

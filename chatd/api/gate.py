@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 import trio
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope, Scope
 
@@ -22,6 +23,8 @@ ANSWER_SECONDS = 5.0
 """How long a client may take to take a refusal."""
 
 SERVER_PREFIX = "/v1/server/"
+
+_log = structlog.get_logger("http")
 
 _RATE_REASON = "more requests a second than the limits allow"
 
@@ -146,6 +149,9 @@ class Gate:
         async def finishing_send(event: ASGISendEvent) -> None:
             if event["type"] == "http.response.start":
                 self._counters.http_requests[event["status"]] += 1
+                if event["status"] >= 400:
+                    peer = (scope["client"] or ("",))[0]
+                    _log.debug("request failed", peer=peer, path=scope["path"], status=event["status"])
                 event["headers"] = [*event["headers"], *self._more_headers(scope, passage)]
             await send(event)
 

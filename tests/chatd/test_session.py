@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from chatd.limits import TokenBucket
 from protocol.codec import JSON, MSGPACK, Codec
@@ -95,6 +96,14 @@ async def test_an_unknown_command_is_refused_by_its_id(rig: Rig) -> None:
     assert (await device.ask(type="subscribe"))["code"] == ErrorCode.BAD_REQUEST
     assert (await device.ask(type="history", channel="room:a", limit=0))["code"] == ErrorCode.BAD_REQUEST
     assert (await device.ask(type="presence"))["code"] == ErrorCode.BAD_REQUEST
+
+
+async def test_a_refused_command_has_a_line_in_the_log(rig: Rig) -> None:
+    device = await rig.enter("alice")
+    with capture_logs() as logged:
+        await device.ask(type="fly")
+    [line] = logged
+    assert (line["event"], line["log_level"], line["code"]) == ("command refused", "debug", 201)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 import trio
 from quart import Response, request
 from quart_trio import QuartTrio
+from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
 from chatd.api.app import build_app
@@ -201,9 +202,22 @@ async def test_a_body_that_never_comes_is_cut_off(app: QuartTrio) -> None:
 @pytest.mark.parametrize("said", BAD_HEADS)
 async def test_a_malformed_head_is_answered_with_a_problem(app: QuartTrio, said: bytes) -> None:
     async with running(Site(app)) as site:
-        answer = await _say(site, said)
+        with capture_logs() as logged:
+            answer = await _say(site, said)
         assert answer.startswith(b"HTTP/1.1 4")
         assert b"application/problem+json" in answer
+        assert [line["event"] for line in logged] in (["request refused"], ["request failed"])
+
+
+async def test_a_body_whose_length_is_told_in_two_ways_ends_the_connection(app: QuartTrio) -> None:
+    head = b"POST /v1/auth/login HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\nTransfer-Encoding: chunked\r\n\r\n"
+    behind = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with running(Site(app)) as site:
+        answer = await _say(
+            site, b"POST /v1/auth/login HTTP/1.1\r\n" + both + b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+        )
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert answer.count(b"HTTP/1.1") == 1
 
 
 async def test_an_idle_connection_is_closed(app: QuartTrio) -> None:
