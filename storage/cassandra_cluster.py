@@ -4,9 +4,18 @@ import contextlib
 import logging
 import re
 import ssl
+import time
+from collections.abc import Callable
 from typing import Any
 
-from cassandra import AuthenticationFailed, ConsistencyLevel, DriverException, InvalidRequest, Unauthorized
+from cassandra import (
+    AuthenticationFailed,
+    ConsistencyLevel,
+    DriverException,
+    InvalidRequest,
+    Unauthorized,
+    UnresolvableContactPoints,
+)
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.cluster import Session as DriverSession
@@ -48,18 +57,40 @@ _SAID_BY_THE_STORE = (
     *("[control connection] error", "control connection failed", "failed to authenticate to"),
     "error preparing query:",
 )
+# The driver says so of each node that is down whenever it tries again, which is every second.
+_STILL_DOWN = "error attempting to reconnect to"
+_STILL_DOWN_SECONDS = 30.0
 
 
-class _OneLine(logging.Filter):
-    """Keeps the driver's warnings to a line each, and leaves out what the store says itself."""
+class OneLine(logging.Filter):
+    """Keeps the driver's warnings to a line each, and leaves out what the store says itself or the driver said lately.
+
+    It is called on the driver's threads; two that come at the same moment may both be logged, which does no harm.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said_at: dict[str, float] = {}  # of each node that is down, by its address
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a record is to be logged."""
         record.exc_info = None
-        return not record.getMessage().lower().startswith(_SAID_BY_THE_STORE)
+        text = record.getMessage().lower()
+        if text.startswith(_STILL_DOWN):
+            return self._is_time_to_say(text.removeprefix(_STILL_DOWN).partition(",")[0])
+        return not text.startswith(_SAID_BY_THE_STORE)
+
+    def _is_time_to_say(self, node: str) -> bool:
+        now = self._clock()
+        said_at = self._said_at.get(node)
+        if said_at is not None and now < said_at + _STILL_DOWN_SECONDS:
+            return False
+        self._said_at[node] = now
+        return True
 
 
-_one_line = _OneLine()  # adding it twice is adding it once
+_one_line = OneLine()  # adding it twice is adding it once
 _LOGGERS = ("cassandra.cluster", "cassandra.connection", "cassandra.pool", "cassandra.io.libevreactor")
 
 
@@ -101,7 +132,7 @@ def connect(settings: CassandraSettings, *, makes_keyspace: bool = True) -> tupl
         session.set_keyspace(settings.keyspace)
     except Exception as error:
         cluster.shutdown()
-        raise refusal(error) from error
+        raise refusal_of(cluster, settings, error) from error
     return cluster, session
 
 
@@ -109,12 +140,20 @@ def open_cluster(settings: CassandraSettings) -> Cluster:
     """Return the driver's side of the cluster, which connects at the first `connect`; `shutdown` closes it.
 
     Raises:
+        StoreUnavailable: No node's name is known to anybody, now.
         StoreError: The settings cannot be used.
     """
     if not _KEYSPACE.fullmatch(settings.keyspace):
         raise StoreError(f"{settings.keyspace!r} cannot be a keyspace: a-z, then up to 47 of a-z 0-9 _")
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_one_line)
+    try:
+        return _cluster(settings)
+    except UnresolvableContactPoints as error:
+        raise StoreUnavailable(f"nobody knows where {', '.join(settings.contact_points)} is") from error
+
+
+def _cluster(settings: CassandraSettings) -> Cluster:
     return Cluster(
         list(settings.contact_points),
         port=settings.port,
@@ -184,6 +223,15 @@ def _make_keyspace(session: DriverSession, settings: CassandraSettings) -> None:
         f"CREATE KEYSPACE IF NOT EXISTS {settings.keyspace} WITH replication = "
         f"{{'class': 'NetworkTopologyStrategy', '{centre}': {settings.replication_factor}}}"
     )
+
+
+def refusal_of(cluster: Cluster, settings: CassandraSettings, error: Exception) -> StoreError:
+    """Say in the store's terms why connecting to a cluster failed."""
+    centres = {host.datacenter for host in cluster.metadata.all_hosts() if host.datacenter}
+    if settings.datacenter and centres and settings.datacenter not in centres:
+        known = ", ".join(sorted(centres))
+        return StoreError(f"cassandra.datacenter: there is no data centre {settings.datacenter!r}, but {known}")
+    return refusal(error)
 
 
 def refusal(error: Exception) -> StoreError:

@@ -12,7 +12,7 @@ from cassandra import InvalidRequest, OperationTimedOut, Unauthorized
 from cassandra.cluster import NoHostAvailable
 from cassandra.cluster import Session as DriverSession
 
-from storage.cassandra_cluster import open_cluster, refusal, shutdown
+from storage.cassandra_cluster import open_cluster, refusal_of, shutdown
 from storage.cassandra_migrations import pending, shipped
 from storage.cassandra_settings import CassandraSettings
 
@@ -62,7 +62,7 @@ def inspect_cluster(settings: CassandraSettings) -> ClusterSeen:
             driver.set_keyspace(settings.keyspace)
         return ClusterSeen(nodes, copies, len(pending(driver, shipped())) if copies else 0)
     except Exception as error:
-        raise refusal(error) from error
+        raise refusal_of(cluster, settings, error) from error
     finally:
         shutdown(cluster)
 

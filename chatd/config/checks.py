@@ -13,6 +13,7 @@ from chatd.config.tree import Config
 from chatd.config.webhooks import WebhookEndpoint
 from chatd.networks import Networks
 from chatd.outbound.urls import check_url
+from chatd.redis.addresses import parse_address
 
 
 def check_across(config: Config) -> None:
@@ -43,6 +44,7 @@ def check_across(config: Config) -> None:
         raise ConfigError("auth.algorithms: HS algorithms cannot be used with `jwks_url`, whose keys are public")
     if config.cluster.lease_seconds < 3 * config.cluster.heartbeat_seconds:
         raise ConfigError("cluster.lease_seconds: at least three times cluster.heartbeat_seconds")
+    _check_servers(config.redis.servers)
     _check_push(config.push)
     _check_encryption(config.store.encryption)
     for name, namespace in config.namespaces.items():
@@ -71,6 +73,14 @@ def _check_outbound(config: Config) -> None:
         for namespace in target.namespaces:
             if namespace not in config.namespaces:
                 raise ConfigError(f"{place}.namespaces: there is no namespace {shown(namespace)}")
+
+
+def _check_servers(texts: Iterable[str]) -> None:
+    try:
+        for text in texts:
+            parse_address(text)
+    except ValueError as error:
+        raise ConfigError(f"redis.servers: {error}") from error
 
 
 def _check_push(push: Push) -> None:

@@ -9,7 +9,8 @@ from chatd.config import Redis
 from chatd.doctor import Finding, failure, ok, warning
 from chatd.doctor.clock import judge_skew
 from chatd.redis import RedisError
-from chatd.redis.connect import Address, Dialer
+from chatd.redis.addresses import Address
+from chatd.redis.connect import Dialer
 from chatd.redis.shards import Shards
 from chatd.redis.topology import Topology
 

@@ -1,6 +1,7 @@
 """What a deployment of many nodes has in Redis, and how a node speaks to it.
 
     servers.py     all servers of a deployment: commands and scripts by shard, pub/sub by shard
+    addresses.py   where servers are, as the configuration says it
     topology.py    which server a shard lives on: one, several, Redis Cluster, Sentinel
     shards.py      channel → shard → hash tag, and the names of keys
     line.py        one pipelined connection for commands

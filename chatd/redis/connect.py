@@ -12,6 +12,7 @@ import trio
 
 from chatd.config import Redis
 from chatd.redis import RedisError, RedisRefused, RedisUnavailable
+from chatd.redis.addresses import Address
 from chatd.redis.packing import Argument, pack
 from chatd.redis.plain import PlainStream
 
@@ -35,34 +36,11 @@ _NOT_NOW = (
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
 class Greeted:
     """A connection that is let in. `run_id` changes whenever the server's process does."""
 
     stream: trio.abc.Stream
     run_id: str
-
-
-def parse_address(text: str) -> Address:
-    """Read `HOST:PORT`, `HOST`, or `[IPV6]:PORT`.
-
-    Raises:
-        ValueError: It is none of these.
-    """
-    host, _, port = text.rpartition(":") if not text.endswith("]") and ":" in text else (text, "", "6379")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{text!r} is no HOST:PORT")
-    return Address(host.strip("[]"), int(port))
 
 
 def reply_error(text: str) -> RedisError:
@@ -154,7 +132,10 @@ class Dialer:
 
     @asynccontextmanager
     async def client(self, address: Address, *, is_sentinel: bool = False) -> AsyncIterator[coredis.Redis[str]]:
-        """Open a client of all commands, for what is asked seldom."""
+        """Open a client of all commands, for what is asked seldom.
+
+        What it raises, and what is raised inside, comes out as it is, and not in a group of one.
+        """
         config = self._config
         client = coredis.Redis(
             address.host,
@@ -169,8 +150,19 @@ class Dialer:
             decode_responses=True,
             verify_version=False,
         )
-        async with client:
-            yield client
+        try:
+            async with client:
+                yield client
+        except BaseExceptionGroup as group:
+            raise _only(group) from group
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one exception of a group; the group, where there are several."""
+    inner = group.exceptions[0]
+    if len(group.exceptions) > 1:
+        return group
+    return _only(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _check_version(information: str, address: Address) -> str:

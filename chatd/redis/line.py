@@ -19,7 +19,8 @@ from trio.lowlevel import Abort, Task
 
 from chatd.config import Redis
 from chatd.redis import RedisBusy, RedisError, RedisUnavailable
-from chatd.redis.connect import READ_BYTES, Address, Dialer, new_reader
+from chatd.redis.addresses import Address
+from chatd.redis.connect import READ_BYTES, Dialer, new_reader
 from chatd.redis.plain import PlainStream
 
 Done = Callable[[Any], None]

@@ -21,7 +21,8 @@ import trio
 
 from chatd.config import Redis
 from chatd.redis import RedisError, RedisUnavailable
-from chatd.redis.connect import Address, Dialer
+from chatd.redis.addresses import Address
+from chatd.redis.connect import Dialer
 from chatd.redis.line import Done, Line
 from chatd.redis.packing import Argument, pack
 from chatd.redis.scripts import Script, is_unknown_script
@@ -97,8 +98,8 @@ class Servers:
             for shard in range(self.shards.count):
                 await self.wait_up(shard)
             return
-        errors = [str(line.error) for line, _, _ in self._by_address.values() if line.error is not None]
-        raise RedisUnavailable("; ".join(errors) or "redis does not answer", ran=False)
+        missing = [line for line in self.lines() if not line.is_up]
+        raise RedisUnavailable("; ".join(map(_why_down, missing)) or "redis does not answer", ran=False)
 
     async def _refresh_loop(self) -> None:
         while True:
@@ -109,6 +110,9 @@ class Servers:
                 await self._topology.refresh()
             except RedisError as error:
                 _log.warning("where the shards are is not known", error=str(error))
+                self._refresh.set()
+            except Exception:  # whatever it is, the node goes on with what it knew
+                _log.exception("where the shards are could not be taken")
                 self._refresh.set()
             else:
                 self._apply()
@@ -287,3 +291,9 @@ class Servers:
 
 def _ignore(_: object) -> None:
     """Take the answer to what shows later whether it worked."""
+
+
+def _why_down(line: Line) -> str:
+    """Say of a server that is not connected why, and which one it is."""
+    reason = str(line.error) if line.error is not None else "it does not answer: is it Redis, with or without TLS?"
+    return reason if str(line.address) in reason else f"Redis at {line.address}: {reason}"

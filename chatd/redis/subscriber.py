@@ -16,7 +16,8 @@ import trio
 
 from chatd.config import Redis
 from chatd.redis import RedisError
-from chatd.redis.connect import READ_BYTES, Address, Dialer, new_reader
+from chatd.redis.addresses import Address
+from chatd.redis.connect import READ_BYTES, Dialer, new_reader
 from chatd.redis.packing import pack
 
 # Subscribed in one command: it must not hold up a server that others wait for.

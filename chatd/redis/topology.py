@@ -13,7 +13,8 @@ from coredis.exceptions import RedisError as CoredisError
 
 from chatd.config import Redis
 from chatd.redis import RedisError, RedisUnavailable
-from chatd.redis.connect import Address, Dialer, parse_address
+from chatd.redis.addresses import Address, parse_address
+from chatd.redis.connect import Dialer
 from chatd.redis.shards import Shards, server_of
 
 

@@ -135,6 +135,7 @@ def test_a_value_of_the_wrong_type_is_named(file: Path, text: str, key: str) -> 
         ('[store]\npath = ""', "store.path"),
         ('[auth]\nuser_claim = ""', "auth.user_claim"),
         ("[redis]\nservers = []", "redis.servers"),
+        ('[redis]\nservers = ["127.0.0.1:6379", "127.0.0.1:redis"]', "redis.servers"),
         ('[server]\nvar = "a\\u0000b"', "server.var"),
         ('[redis]\nservers = ["a", "\\u0000"]', "redis.servers[1]"),
         ('[namespaces.mine]\nread = "\\u0000"', "namespaces.mine.read"),

@@ -10,9 +10,10 @@ import trio
 import trio.testing
 
 from protocol.names import ChannelName, Seq
-from storage import StoreError, append
+from storage import StoreError, StoreUnavailable, append
 from storage.cassandra import CassandraStore, open_cassandra
 from storage.cassandra_dispatch import Batch, Dispatch, Prepared
+from storage.cassandra_inspection import inspect_cluster
 from storage.cassandra_lines import Lines
 from storage.cassandra_rows import INSERT_KEY, KEPT, PartitionKey, key_values
 from storage.cassandra_session import Row, Session
@@ -389,3 +390,13 @@ async def test_a_keyspace_with_more_copies_than_nodes_is_not_made(cassandra_serv
     with pytest.raises(StoreError, match="replication_factor 3: the data centre datacenter1 has 1 nodes"):
         async with open_cassandra(dataclasses.replace(settings, replication_factor=3)):
             pass
+
+
+async def test_a_data_centre_that_is_none_is_said_and_not_waited_for(cassandra: Keyspace) -> None:
+    settings = dataclasses.replace(cassandra_settings(cassandra), datacenter="nowhere")
+    with pytest.raises(StoreError, match="no data centre 'nowhere', but datacenter1") as caught:
+        async with open_cassandra(settings):
+            pass
+    assert not isinstance(caught.value, StoreUnavailable)
+    with pytest.raises(StoreError, match="no data centre 'nowhere'"):
+        await trio.to_thread.run_sync(inspect_cluster, settings)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import redis
 import trio
 
 from chatd.config import Redis, RedisTls
@@ -16,7 +17,8 @@ from chatd.redis.servers import Servers
 from tests.conftest import StartRedis
 from tests.fakes.certificate import make_certificate
 from tests.rig.ports import free_port
-from tests.rig.redis import RedisCluster, RedisServer
+from tests.rig.redis import NO_RETRY, RedisCluster, RedisServer
+from tests.rig.sentinel import running_sentinel
 
 pytestmark = pytest.mark.system
 
@@ -155,6 +157,36 @@ async def test_a_server_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(RedisUnavailable, match="cannot be reached")):
         async with connected(f"127.0.0.1:{port}", connect_seconds=0.3):
             pass
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("cluster", "cluster support disabled"), ("sentinel", "SENTINEL")])
+async def test_a_server_of_another_kind_is_said(redis_server: RedisServer, kind: str, reason: str) -> None:
+    with pytest.RaisesGroup(pytest.RaisesExc(RedisUnavailable, match=reason)):
+        async with connected(redis_server.address, kind=kind):
+            pass
+
+
+async def test_a_server_that_does_not_say_its_name_in_an_error_is_named(start_redis: StartRedis) -> None:
+    server = start_redis(password="open sesame")
+    with pytest.RaisesGroup(pytest.RaisesExc(RedisUnavailable, match=f"{server.address}: NOAUTH")):
+        async with connected(server.address, connect_seconds=0.5):
+            pass
+
+
+async def test_a_topology_that_cannot_be_asked_any_more_ends_nothing(
+    start_redis: StartRedis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = start_redis()
+    with running_sentinel(tmp_path, server) as address:
+        host, _, port = address.partition(":")
+        async with connected(address, kind="sentinel", shards=4) as servers:
+            with redis.Redis(host, int(port), retry=NO_RETRY) as sentinel:
+                sentinel.execute_command("ACL", "SETUSER", "default", "resetpass", ">another password")
+            servers.look_again()
+            with trio.fail_after(PATIENCE_SECONDS):
+                while "where the shards are is not known" not in capsys.readouterr().out:  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+            await use_every_shard(servers)
 
 
 async def test_a_refused_command_and_a_forgotten_script(redis_server: RedisServer) -> None:

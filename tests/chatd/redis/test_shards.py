@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from chatd.redis.connect import Address, parse_address
+from chatd.redis.addresses import Address, parse_address
 from chatd.redis.shards import Shards, server_of
 
 
