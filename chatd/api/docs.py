@@ -68,7 +68,8 @@ def _page(openapi: dict[str, Any]) -> str:
         for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
     )
-    schemas = "".join(_schema(name, schema) for name, schema in sorted(openapi["components"]["schemas"].items()))
+    objects = openapi["components"]["schemas"] | _titled(openapi["paths"])
+    schemas = "".join(_schema(name, schema) for name, schema in sorted(objects.items()))
     errors = "".join(
         f'<tr id="error-{code.value}"><td><code>{code.value}</code><td>{escape(code.name.lower().replace("_", " "))}'
         f"<td>{'try again later' if may_retry(code) else 'do not repeat it as it is'}</tr>"
@@ -106,6 +107,18 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
     )
 
 
+def _titled(part: Any) -> dict[str, Any]:
+    """Return the objects that stand where they are used, and not among the components, by their titles."""
+    if isinstance(part, list):
+        part = dict(enumerate(part))
+    if not isinstance(part, dict):
+        return {}
+    found = {part["title"]: part} if part.get("type") == "object" and isinstance(part.get("title"), str) else {}
+    for inner in part.values():
+        found |= _titled(inner)
+    return found
+
+
 def _content(body: dict[str, Any]) -> str:
     kinds = body.get("content")
     return " or ".join(_type(kind["schema"]) for kind in kinds.values()) if kinds else "nothing"
@@ -124,8 +137,8 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
 
 def _type(schema: dict[str, Any]) -> str:
     """Name a JSON schema in a word or two."""
-    if "$ref" in schema:
-        name = escape(schema["$ref"].rpartition("/")[2])
+    if "$ref" in schema or ("title" in schema and schema.get("type") == "object"):
+        name = escape(schema.get("$ref", schema.get("title")).rpartition("/")[2])
         return f'<a href="#{name}">{name}</a>'
     if "anyOf" in schema:
         return " or ".join(_type(one) for one in schema["anyOf"])

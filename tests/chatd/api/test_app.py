@@ -1,5 +1,7 @@
 """Every error has one shape; health, metrics, documentation and the web app answer."""
 
+import re
+
 import msgspec
 import pytest
 import trio
@@ -162,6 +164,13 @@ async def test_the_reference_describes_every_route_and_needs_no_other_host(clien
     assert f'id="error-{ErrorCode.NAME_TAKEN.value}"' in page
     assert "://" not in page
     assert "<script" not in page
+
+
+async def test_the_reference_names_the_fields_of_every_body_and_answer(client: QuartClient) -> None:
+    page = await (await client.get("/docs")).get_data(as_text=True)
+    assert "refresh_token" in page
+    assert "<td>object</tr>" not in page
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'id="([^"]+)"', page))
 
 
 async def _hang() -> None:
