@@ -138,7 +138,7 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
 def _type(schema: dict[str, Any]) -> str:
     """Name a JSON schema in a word or two."""
     if "$ref" in schema or ("title" in schema and schema.get("type") == "object"):
-        name = escape(schema.get("$ref", schema.get("title")).rpartition("/")[2])
+        name = escape(str(schema.get("$ref") or schema["title"]).rpartition("/")[2])
         return f'<a href="#{name}">{name}</a>'
     if "anyOf" in schema:
         return " or ".join(_type(one) for one in schema["anyOf"])
