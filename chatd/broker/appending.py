@@ -127,15 +127,28 @@ class Appender:
         self._recent = config.broker.recent_messages
         self._dedupe_ms = config.broker.dedupe_seconds * 1000
         self._rows: list[Row] = []
+        self._most_unstored = config.broker.unstored_messages
+        self._unstored = 0  # placed here and not taken by the store, since it last took something
+        self._try_again_at = 0.0  # on trio's clock: then one more is placed, to see whether the store is back
         servers.on_answers.append(self.flush)
         servers.load(_APPEND)
 
     # To Redis.
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits in Redis for a store that takes nothing that durable messages are refused."""
+        return self._unstored >= self._most_unstored
+
     def send(self, append: Append, now: float) -> None:
-        """Send one draft; its batch gets the answer. `now` is trio's time."""
+        """Send one draft; its batch gets the answer, at once if it `is_full`. `now` is trio's time."""
         head, draft = append.head, append.draft
         append.batch.begin(append.index)
+        if self._unstored >= self._most_unstored and head.namespace.history == "durable":
+            if now < self._try_again_at:
+                append.batch.answer(append.index, _NOT_STORED)
+                return
+            self._try_again_at = now + RETRY_SECONDS
         if head.namespace.delivery == "subscribed" and now < head.refresh_at:
             command = self._short_command(head, draft)
         else:
@@ -276,8 +289,10 @@ class Appender:
             self.leave(rows)
             for append, *_ in rows:
                 if append is not None:
+                    self._unstored += not append.is_known  # what is known was counted before
                     append.batch.answer(append.index, _NOT_STORED)
             return
+        self._unstored = 0
         self.latency.observe(trio.current_time() - started, len(rows))
         posts = [row for row in rows if row[2].audience] if self.post is not None else []
         self.take_off([row for row in rows if not row[2].audience] if posts else rows)

@@ -291,11 +291,14 @@ class Arrivals:
         """Read, in every channel of every user here, what was written since (Unix milliseconds)."""
         seen: set[ChannelName] = set()
         for user in list(self._users_here()):
-            for membership in await self._store.memberships(user, since=since, limit=_MEMBERSHIPS):
-                if membership.channel in seen or membership.last is None or membership.last.at < since:
-                    continue
-                seen.add(membership.channel)
-                await self._check_channel(membership.channel, since)
+            after: tuple[int, ChannelName] | None = None
+            while page := await self._store.memberships(user, since=since, after=after, limit=_MEMBERSHIPS):
+                for membership in page:
+                    if membership.channel in seen or membership.last is None or membership.last.at < since:
+                        continue
+                    seen.add(membership.channel)
+                    await self._check_channel(membership.channel, since)
+                after = page[-1].at, page[-1].channel
 
     async def _check_channel(self, channel: ChannelName, since: int) -> None:
         feed = self._feeds.get(channel)

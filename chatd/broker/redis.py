@@ -188,12 +188,15 @@ class RedisBroker:
         Return False, with nothing done, where `publish` has to do it. `done` is called once, never before this returns.
         """
         head = self._heads.find(draft.channel)
-        if head is None or draft.retry or self._nursery is None or self.appender.keys.get((draft.sender, draft.key)):
+        appender = self.appender
+        if head is None or draft.retry or self._nursery is None or appender.keys.get((draft.sender, draft.key)):
             return False
+        if appender.is_full:
+            return False  # it may be answered before this returns
         alone = Alone(draft, done, self._ended, self._again)
         alone.begun_at = self._clock()
         self._batches[alone] = self._about_now
-        self.appender.send(Append(self.appender, alone, 0, head), self._about_now)
+        appender.send(Append(appender, alone, 0, head), self._about_now)
         return True
 
     def _ended(self, alone: Alone) -> None:

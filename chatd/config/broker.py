@@ -28,3 +28,4 @@ class Broker(Section, frozen=True, kw_only=True):
     settle_seconds: Pause = 2.0
     hole_seconds: Seconds = 0.1
     held_messages: Count = 10_000
+    unstored_messages: Count = 10_000

@@ -31,13 +31,14 @@ def to_members(key: str, sender: str = "alice", audience: Sequence[UserId] = MEM
 
 @asynccontextmanager
 async def two_nodes(
-    path: Path, server: RedisServer, homes: dict[UserId, str], **keys: Any
+    path: Path, server: RedisServer, homes: dict[UserId, str], groups: Sequence[ChannelName] = (GROUP,), **keys: Any
 ) -> AsyncIterator[tuple[RedisNode, RedisNode, Street]]:
-    """Run two brokers with the group's members on them."""
+    """Run two brokers with the groups' members on them."""
     street = Street(homes)
     config = redis_config(server.address, **{"hole_seconds": 0.02, **keys})
     async with open_sqlite(path / "chatd.sqlite3") as store:
-        await store.create_channel(GROUP, dict.fromkeys(MEMBERS, Role.MEMBER), 1)
+        for group in groups:
+            await store.create_channel(group, dict.fromkeys(MEMBERS, Role.MEMBER), 1)
         async with (
             redis_node(store, config, channels=[], street=street, name="one") as one,
             redis_node(store, config, channels=[], street=street, name="two") as two,
@@ -143,6 +144,17 @@ async def test_after_lost_post_the_channels_of_users_here_are_looked_at(
         two.broker.arrivals.lost()
         await two.desk.heard(4 + was_active)
         assert two.desk.seqs(GROUP) == list(range(1, 5 + was_active))
+
+
+async def test_after_lost_post_all_channels_of_a_user_are_looked_at(redis_server: RedisServer, tmp_path: Path) -> None:
+    channels = [ChannelName(f"group:crew{number}") for number in range(120)]  # more than one page of memberships
+    async with two_nodes(tmp_path, redis_server, {UserId("bob"): "two"}, channels) as (one, two, street):
+        street.drops = True
+        await one.desk.placed(*(msgspec.structs.replace(to_members(channel), channel=channel) for channel in channels))
+        await until(lambda: street.sent == len(channels))
+        two.broker.arrivals.lost()
+        await two.desk.heard(len(channels))
+        assert {message.channel for message in two.desk.delivered} == set(channels)
 
 
 async def test_a_dead_nodes_message_reaches_the_members(redis_server: RedisServer, tmp_path: Path) -> None:

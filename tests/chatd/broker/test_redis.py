@@ -11,11 +11,12 @@ import trio
 from chatd.broker import Published
 from protocol.codes import ErrorCode
 from protocol.names import Seq
-from storage import Done, Store
+from storage import Done, Store, StoreUnavailable
 from storage.records import StoredMessage
 from storage.sqlite import SqliteStore, open_sqlite
 from tests.conftest import StartRedis
 from tests.rig.broker import ALICE, DURABLE, RECENT, draft
+from tests.rig.cluster import until
 from tests.rig.redis import RedisServer
 from tests.rig.redis_broker import RedisNode, redis_config, redis_node
 from tests.rig.witness import Witness
@@ -173,6 +174,58 @@ class CrashingStore:
         self.life.cancel()
         if self._after_store:
             self._store.submit(messages, lambda _: None)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+
+async def test_no_more_waits_in_redis_for_a_store_that_is_away_than_may(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    config = redis_config(redis_server.address, leftover_seconds=0.3, unstored_messages=3)
+
+    def unstored() -> int:
+        with redis_server.client() as client:
+            return sum(client.xlen(key) for key in client.scan_iter("*wal"))
+
+    async with open_sqlite(tmp_path / "chatd.sqlite3") as store:
+        away = AwayStore(store)
+        async with redis_node(away.as_store(), config, channels=[DURABLE, RECENT]) as node:
+            await node.desk.placed(draft("before"))
+            await until(lambda: unstored() == 0)
+            away.is_away = True
+            for number in range(3):
+                for _ in range(3):  # a resend waits already, and is not counted again
+                    assert await node.desk.refused(draft(f"k{number}")) is ErrorCode.UNAVAILABLE
+            assert unstored() == 3
+            for number in range(20):
+                assert await node.desk.refused(draft(f"late{number}")) is ErrorCode.UNAVAILABLE
+            assert unstored() < 3 + 20 / 2, "only one a second is to be placed"
+            await node.desk.placed(draft("passing", RECENT))
+            away.is_away = False
+            await until(lambda: unstored() == 0)
+            await node.desk.placed(draft("after"), draft("and another"))
+            stored = [message.key for message in await store.history(DURABLE, limit=99)]
+            assert stored[:4] == ["before", "k0", "k1", "k2"]
+            assert stored[-2:] == ["after", "and another"]
+
+
+class AwayStore:
+    """A store that takes nothing while it is away."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.is_away = False
+
+    def as_store(self) -> Store:
+        """Give it to who wants a whole store."""
+        return cast(Store, self)
+
+    def submit(self, messages: Sequence[StoredMessage], done: Done) -> None:
+        """Take messages, or raise."""
+        if self.is_away:
+            raise StoreUnavailable("it is away")
+        self._store.submit(messages, done)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
