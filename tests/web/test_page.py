@@ -20,6 +20,19 @@ def test_two_windows_talk_in_a_room(alice: Window, bob: Window) -> None:
     alice.all_sent()
 
 
+def test_a_long_talk_scrolls_and_the_page_around_it_does_not(alice: Window) -> None:
+    for number in range(30):
+        alice.say(f"line {number}")
+    alice.hears("line 29")
+    alice.all_sent()
+    around, talk = alice.script(
+        "const overflow = (it) => it.scrollHeight - it.clientHeight;"
+        "return [overflow(document.documentElement), overflow(document.querySelector('.scroller'))]"
+    )
+    assert around == 0
+    assert talk > 0
+
+
 def test_two_windows_talk_by_direct_message(alice: Window, bob: Window) -> None:
     alice.start("dm", "bob")
     alice.say("only for you")
