@@ -33,6 +33,8 @@ def parse_address(text: str) -> tuple[str, int]:
         TargetRefused: It is not of that form.
     """
     host, separator, port = text.rpartition(":")
-    if not separator or not port.isdecimal():
+    if not separator or not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise TargetRefused(f"{text!r} is not HOST:PORT")
+    if ":" in host:
+        raise TargetRefused(f"{text!r}: the load generator speaks IPv4 only")
     return host, int(port)

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,8 @@ class Target:
         name, separator, binary = self.peer.partition("=")
         if name != "centrifugo" or not separator:
             raise UnknownPeer(f"--peer {self.peer}: give centrifugo=PATH_OF_ITS_BINARY, or chatd")
+        if shutil.which(binary) is None:
+            raise UnknownPeer(f"--peer {self.peer}: {binary} is no program that can be run")
         if self.nodes:
             return lambda core, population: nodes.centrifugo_nodes(
                 binary, Centrifugo(self.compress), core, self.nodes, history=self.peer_history

@@ -1,9 +1,12 @@
 """The result as one HTML page that needs nothing else: tables, and plots as SVG inside."""
 
 import html
+import math
 import time
 from pathlib import Path
 from typing import Any
+
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from bench.bed import Round
 from bench.histogram import Histogram
@@ -68,9 +71,11 @@ def _pairs(pairs: dict[str, Any]) -> str:
 def _plots(result: Result) -> list[str]:
     plots = []
     if any(one.delivery.total for one in result.rounds):
-        plots.append(_latencies(result, "delivery"))
+        plots.append(_latencies(result, "Delivery", "delivery"))
     if any(one.ack.total for one in result.rounds):
-        plots.append(_latencies(result, "ack"))
+        plots.append(_latencies(result, _answered(result), "ack"))
+    if not any(one.ticks for one in result.rounds):
+        return plots  # all was over before there was anything to draw
     ticks = [
         ("Rate over time", "per second", ("deliveries_per_second", "acks_per_second")),
         ("Connections over time", "connections", ("connections",)),
@@ -78,12 +83,20 @@ def _plots(result: Result) -> list[str]:
         ("Server memory over time", "MiB resident", ("server_mib",)),
     ]
     plots += [_over_time(result, heading, unit, names) for heading, unit, names in ticks]
-    plots.append(_over_connections(result))
+    plots.append(_over_connections(result, "Server CPU over connections", "share of a core", "server_cpu"))
+    plots.append(_over_connections(result, "Server memory over connections", "MiB resident", "server_mib"))
     return plots
 
 
-def _latencies(result: Result, kind: str) -> str:
-    figure, axes = figure_of(f"{kind.capitalize()} latency by percentile", "percentile", "ms")
+def _answered(result: Result) -> str:
+    """Say what was answered in this scenario."""
+    figures = result.figures()
+    words = (word for word in ("connect", "return") if f"{word}_p50_ms" in figures and "ack_p50_ms" not in figures)
+    return next(words, "ack").capitalize()
+
+
+def _latencies(result: Result, word: str, kind: str) -> str:
+    figure, axes = figure_of(f"{word} latency by percentile", "percentile", "ms")
     places = range(len(_PERCENTS))
     for colour, target in zip(COLOURS, result.targets, strict=False):
         merged = Histogram()
@@ -94,6 +107,9 @@ def _latencies(result: Result, kind: str) -> str:
             axes.plot(places, values, color=colour, marker="o", markersize=3, label=target)
     axes.set_xticks(list(places), [f"{percent:g}" for percent in _PERCENTS])
     axes.set_yscale("log")
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
     return as_svg(figure, axes)
 
 
@@ -102,20 +118,27 @@ def _over_time(result: Result, heading: str, unit: str, names: tuple[str, ...]) 
     for colour, target in zip(COLOURS, result.targets, strict=False):
         for name, style in zip(names, ("-", ":"), strict=False):
             for number, one in enumerate(result.of(target)):
-                label = f"{target}: {name.replace('_', ' ')}" if number == 0 else None
+                label = f"{target}: {title(name)}" if number == 0 else None
                 at, values = _series(one, name)
                 axes.plot(at, values, style, color=colour, label=label, alpha=0.8, linewidth=1.2)
-    axes.set_ylim(bottom=0)
+    _from_zero(axes)
     return as_svg(figure, axes)
 
 
-def _over_connections(result: Result) -> str:
-    figure, axes = figure_of("Server memory over connections", "connections", "MiB resident")
+def _over_connections(result: Result, heading: str, unit: str, name: str) -> str:
+    figure, axes = figure_of(heading, "connections", unit)
     for colour, target in zip(COLOURS, result.targets, strict=False):
         for number, one in enumerate(result.of(target)):
-            connections, values = _series(one, "connections")[1], _series(one, "server_mib")[1]
+            connections, values = _series(one, "connections")[1], _series(one, name)[1]
             axes.plot(connections, values, ".", color=colour, label=target if number == 0 else None, alpha=0.6)
+    _from_zero(axes)
     return as_svg(figure, axes)
+
+
+def _from_zero(axes: Any) -> None:
+    """Show the height of what is drawn, with room above it: a line along the edge is not seen."""
+    highest = axes.dataLim.y1
+    axes.set_ylim(0, 1.15 * highest if 0 < highest < math.inf else None)
 
 
 def _series(one: Round, name: str) -> tuple[list[float], list[float]]:

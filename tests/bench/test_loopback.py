@@ -22,7 +22,7 @@ def test_another_machine_may_be_loaded_when_that_is_said() -> None:
     assert check_target("192.0.2.1", 8000, allow_remote=True) == ("192.0.2.1", 8000)
 
 
-@pytest.mark.parametrize("text", ["", "host", ":", "host:", "host:x"])
+@pytest.mark.parametrize("text", ["", "host", ":", "host:", "host:x", ":80", "host:0", "host:65536", "[::1]:80"])
 def test_an_address_without_a_port_is_refused(text: str) -> None:
     with pytest.raises(TargetRefused):
         parse_address(text)

@@ -82,10 +82,20 @@ def test_a_demand_that_is_not_met_fails_the_result() -> None:
 
 def test_the_page_stands_alone_and_escapes() -> None:
     text = page.render(result(one_round("<chatd>", 1.0, errors={"<script>": 1})))
+    for heading in ("Rate over time", "Server CPU over connections", "Server memory over connections"):
+        assert heading in text
     assert text.count("<svg") >= 5
     assert "<script" not in text
     assert "<chatd>" not in text
     assert 'src="' not in text
+
+
+def test_the_page_of_a_short_run_has_no_empty_plots_and_names_what_was_answered() -> None:
+    short = one_round("chatd", 1.0, ticks=[], figures={"connect_p50_ms": 1.0})
+    short.ack.add(np.array([1_000_000], np.int64))
+    text = page.render(result(short))
+    assert text.count("<svg") == 2
+    assert "Connect latency by percentile" in text
 
 
 def test_comparing_shows_the_ratio_and_what_else_differs() -> None:

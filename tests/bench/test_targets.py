@@ -24,3 +24,8 @@ def test_chatd_is_not_compared_with_itself() -> None:
 def test_a_peer_is_not_asked_for_messagepack() -> None:
     with pytest.raises(UnknownPeer, match="MessagePack"):
         Target(peer="centrifugo=x", encoding="msgpack").launches()
+
+
+def test_a_peer_whose_program_is_not_there_is_refused_before_anything_is_measured() -> None:
+    with pytest.raises(UnknownPeer, match="no program"):
+        Target(peer="centrifugo=/nowhere/centrifugo").launches()
