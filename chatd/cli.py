@@ -29,7 +29,7 @@ _EXTRAS = {"coredis": "redis", "hiredis": "redis", "redis": "redis", "cassandra"
 
 class _LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command, or say in one line what to install for it."""
+        """Run a command, or say in one line what to install for it, or that it was ended with Ctrl-C."""
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
@@ -37,6 +37,10 @@ class _LazyGroup(click.Group):
             if extra is None:
                 raise
             raise click.ClickException(f"{error.name} is missing: pip install 'chatd[{extra}]'") from error
+        except BaseExceptionGroup as group:
+            if group.split(KeyboardInterrupt)[1] is not None:
+                raise
+            raise KeyboardInterrupt from None  # Ctrl-C, wrapped by the nurseries it passed
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

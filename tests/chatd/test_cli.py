@@ -76,6 +76,20 @@ def test_without_the_extras_it_is_said_which_one_is_missing(words: str, exit_cod
     assert "Traceback" not in run.stderr
 
 
+def test_ctrl_c_while_a_command_waits_is_no_fault_and_hides_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults: list[BaseException] = []
+
+    def end(*_: object) -> None:
+        raise BaseExceptionGroup("of a nursery", [BaseExceptionGroup("inside", [KeyboardInterrupt()]), *faults])
+
+    monkeypatch.setattr("trio.run", end)
+    ended = run("serve")
+    assert (ended.exit_code, "Aborted!" in ended.output) == (1, True)
+    faults.append(ValueError("a fault"))
+    with pytest.RaisesGroup(ValueError, pytest.RaisesGroup(KeyboardInterrupt)):
+        run("serve")
+
+
 @pytest.mark.parametrize("words", [["nonsense"], ["serve", "--nonsense"], ["config", "nonsense"], ["token"]])
 def test_what_is_no_command_is_exit_code_2(words: list[str]) -> None:
     assert run(*words).exit_code == 2
