@@ -17,7 +17,8 @@ import { Disconnected, newKey, Refused } from "./protocol.js";
 /** @typedef {"list" | "talk" | "connection"} Topic */
 
 const PAGE = 50; // messages of one page of history
-const LISTED = 100; // member channels shown
+const LISTED = 200; // member channels of one page of their list
+const SHOWN = 1000; // member channels shown, the newest; a message in another one brings it in
 const PREVIEWS = 30; // conversations whose last message is read for the list
 const RETRY_MS = 3000; // a history that cannot be read now is asked for again
 
@@ -195,14 +196,22 @@ export class Store extends EventTarget {
   }
 
   async #loadList() {
-    /** @type {{channels: Membership[]}} */
-    const { channels } = await this.client.command("channels", { limit: LISTED });
-    for (const { channel, epoch, seq, at } of channels) {
-      const conversation = this.#conversation(channel);
-      if (this.client.places.get(channel) === undefined && epoch) this.client.places.stand({ channel, epoch, seq });
-      conversation.moveTo({ epoch, seq, at });
+    /** @type {Membership | undefined} */
+    let last;
+    for (let shown = 0; shown < SHOWN; ) {
+      /** @type {{channels: Membership[], more: boolean}} */
+      const after = last && { after: [last.at, last.channel] };
+      const page = await this.client.command("channels", { limit: LISTED, ...after });
+      for (const { channel, epoch, seq, at } of page.channels) {
+        const conversation = this.#conversation(channel);
+        if (this.client.places.get(channel) === undefined && epoch) this.client.places.stand({ channel, epoch, seq });
+        conversation.moveTo({ epoch, seq, at });
+      }
+      this.#changed("list");
+      last = page.channels.at(-1);
+      if (!page.more || !last) return;
+      shown += page.channels.length;
     }
-    this.#changed("list");
   }
 
   /** Read the last message of conversations that were never looked at, for the list. */

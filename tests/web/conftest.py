@@ -29,6 +29,7 @@ BROWSERS = 2
 SETTINGS: dict[str, object] = {
     "presence.grace_seconds": 0.2,
     "server.drain_seconds": 0.2,
+    "limits.listed_channels": 3,  # the page's list has pages too
     "limits.http_requests_burst": 100_000,  # the page is visited faster than any person does
 }
 

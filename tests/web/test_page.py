@@ -90,6 +90,15 @@ def test_a_wrong_password_is_refused_with_a_reason(alice: Window) -> None:
     assert [complaint for complaint in alice.complaints() if "401" not in complaint] == []
 
 
+def test_all_conversations_are_listed_whatever_the_size_of_a_page(alice: Window) -> None:
+    groups = {f"group:g{number}" for number in range(7)}
+    for channel in groups:
+        alice.start("group", channel.removeprefix("group:"))
+    alice.visit()
+    alice.is_connected()
+    alice.wait(lambda: groups <= {each.get_attribute("data-channel") for each in alice.all(".conversation")})
+
+
 def test_a_group_is_made_and_people_are_invited(alice: Window, bob: Window) -> None:
     alice.start("group", "picnic")
     alice.sees("#talk-title", "picnic")
@@ -170,9 +179,14 @@ def test_what_was_said_is_there_after_a_crash_and_what_was_written_meanwhile_arr
     alice.start("dm", "bob")
     alice.say("before the crash")
     alice.all_sent()
+    size = bob.driver.get_window_size()
+    bob.driver.set_window_size(500, 800)  # as narrow as a phone's: the list or a talk
+    bob.find("#back-button").click()
     node.kill()
-    alice.find("#connection")
-    assert "offline" in alice.find("#connection-text").text
+    for window in (alice, bob):
+        window.find("#connection")
+        assert "offline" in window.find("#connection-text").text
+    bob.driver.set_window_size(size["width"], size["height"])
     alice.say("during the crash")
     alice.say("and one more")
     alice.wait(lambda: alice.states() == ["sent", "pending", "pending"])
