@@ -5,8 +5,8 @@ from errno import EAGAIN
 
 import structlog
 
+from chatd.outlet import Outlet, send_to, send_to_all
 from chatd.ring import SCRATCH_BYTES, Ring
-from chatd.session import Session, send_to, send_to_all
 
 # Below this many sends, as many system calls cost less than one batch.
 _FEW = 8
@@ -20,7 +20,7 @@ class Batch:
     def __init__(self) -> None:
         self.ring: Ring | None = None
 
-    def send_same(self, data: bytes, sessions: Sequence[Session]) -> None:
+    def send_same(self, data: bytes, sessions: Sequence[Outlet]) -> None:
         """Send the same bytes to sessions, each of which is there once. The hot path of fan-out."""
         ring = self.ring
         if ring is None or len(sessions) < _FEW or len(data) > SCRATCH_BYTES:
@@ -35,11 +35,11 @@ class Batch:
             for number, result in ring.send_same(data, heads[start : start + ring.size]):
                 _refused(sessions[start + number], data, result)
 
-    def flush(self, sessions: Sequence[Session]) -> None:
+    def flush(self, sessions: Sequence[Outlet]) -> None:
         """Send what sessions held back."""
         ring = self.ring if len(sessions) >= _FEW else None
         items: list[tuple[bytes, bytes]] = []
-        of_items: list[Session] = []
+        of_items: list[Outlet] = []
         room = SCRATCH_BYTES
         for session in sessions:
             try:
@@ -69,7 +69,7 @@ class Batch:
             self.ring = None
 
 
-def _refused(session: Session, data: bytes, result: int) -> None:
+def _refused(session: Outlet, data: bytes, result: int) -> None:
     if result >= 0 or result == -EAGAIN:
         session.start_queue(data, max(0, result))
     else:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from chatd.batch import Batch
 from chatd.config import Namespace
 from chatd.event import MessageFrames, frame
-from chatd.session import Session, send_to
+from chatd.outlet import send_to
+from chatd.session import Session
 from protocol.format import Format
 from protocol.messages import Event
 from protocol.names import ChannelName

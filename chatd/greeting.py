@@ -16,9 +16,10 @@ from chatd.broker.logs import TooManyChannels
 from chatd.event import message_event
 from chatd.hooks.hooks import Hooks
 from chatd.hub import Hub
+from chatd.outlet import State
 from chatd.reading import Reading
 from chatd.rights import Denied, Directory
-from chatd.session import Session, State
+from chatd.session import Session
 from chatd.subscribing import resume, resumed
 from protocol.codes import CloseCode, ErrorCode
 from protocol.messages import Connect, Connected, Cursor, Refresh, Refreshed

@@ -24,8 +24,9 @@ from chatd.config import Namespace
 from chatd.counters import Counters, HubStatistics
 from chatd.event import frame
 from chatd.limits import TokenBucket
+from chatd.outlet import Outlet, State
 from chatd.ring import open_ring
-from chatd.session import Session, State
+from chatd.session import Session
 from chatd.settings import Settings
 from protocol.codes import CloseCode
 from protocol.format import Format
@@ -97,11 +98,11 @@ class Hub:
         self.users: dict[UserId, User] = {}
         self.backends: dict[Session, None] = {}  # server sessions
         self.channels: dict[ChannelName, Channel] = {}
-        self.slow_sessions: set[Session] = set()
+        self.slow_sessions: set[Outlet] = set()
         self.closing_sessions: dict[Session, float] = {}  # by when their close frame must be answered
         self.monotonic = monotonic  # seconds, for rates; a fifth of the cost of asking trio
         self._clock = clock  # Unix seconds
-        self._held: list[Session] = []
+        self._held: list[Outlet] = []
         self._dirty: list[Channel] = []
         self._large: deque[Channel] = deque()
         self._task: Task | None = None
@@ -274,7 +275,7 @@ class Hub:
 
     # The turn.
 
-    def hold(self, session: Session) -> None:
+    def hold(self, session: Outlet) -> None:
         """Write what the session holds when the turn is over."""
         self._held.append(session)
 

@@ -11,8 +11,12 @@ from itertools import takewhile
 import trio
 
 from chatd.hub import Hub
-from chatd.session import PING_FRAME, Session, State
+from chatd.outlet import State
+from chatd.session import Session
 from protocol.codes import CloseCode
+from protocol.frames import Opcode, server_frame
+
+PING_FRAME = server_frame(Opcode.PING, b"")
 
 _TICK_SECONDS = 1.0
 

@@ -24,9 +24,10 @@ from chatd.broker import Draft, Published, Recovery, Refused
 from chatd.broker.logs import TooManyChannels
 from chatd.event import message_event
 from chatd.hub import Hub
+from chatd.outlet import State
 from chatd.reading import Reading
 from chatd.rights import Denied
-from chatd.session import Session, State
+from chatd.session import Session
 from chatd.subscribing import check_another, resume, resumed, subscribed, within
 from protocol import messages
 from protocol.body import BodyError, accept

@@ -6,9 +6,10 @@ from chatd.backend.audit import Audit
 from chatd.backend.caller import Caller
 from chatd.cluster.orders import Answer, End, Find, Join, Kick, Order, Others, end, find, kick, of_user
 from chatd.hub import Hub
+from chatd.outlet import State
 from chatd.reading import Reading
 from chatd.rights import Action, Address, Denied, Directory, require_backend
-from chatd.session import Session, State
+from chatd.session import Session
 from protocol.codes import CloseCode, ErrorCode
 from protocol.messages import SessionState, Subscribed
 from protocol.names import ChannelName, DeviceId, UserId, is_user_id

@@ -12,8 +12,9 @@ from chatd.config import Config
 from chatd.counters import Counters
 from chatd.hub import Hub
 from chatd.link import Link
+from chatd.outlet import State
 from chatd.ring import SCRATCH_BYTES, open_ring, ring_head
-from chatd.session import Session, State
+from chatd.session import Session
 from chatd.settings import Settings
 from protocol.codec import JSON
 from protocol.format import Formats

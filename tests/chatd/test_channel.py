@@ -14,7 +14,8 @@ from chatd.config import NAMESPACES, Config
 from chatd.counters import Counters
 from chatd.event import MessageFrames, frame
 from chatd.hub import Hub
-from chatd.session import Session, State
+from chatd.outlet import State
+from chatd.session import Session
 from chatd.settings import Settings
 from protocol.body import Body, Encoding
 from protocol.codec import JSON, MSGPACK, Codec

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from chatd.config import NAMESPACES, Config
-from chatd.session import PING_FRAME
+from chatd.keepalive import PING_FRAME
 from protocol.codec import JSON, MSGPACK
 from protocol.codes import CloseCode, ErrorCode
 from protocol.frames import Opcode, client_frame
