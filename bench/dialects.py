@@ -156,7 +156,8 @@ class Chatd:
         answer = self._decode(payload)
         if answer["type"] == "connected":
             answer = answer["resumed"].get(channel)
-        return Place(answer["epoch"], answer["seq"], answer["recovered"]) if answer else None
+        # An error has no place; it is counted as one, and a closed connection follows.
+        return Place(answer["epoch"], answer["seq"], answer["recovered"]) if answer and "epoch" in answer else None
 
     def read(self, first: int, payload: bytes) -> dict[str, Any]:
         """Decode a message."""

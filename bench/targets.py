@@ -12,7 +12,7 @@ from typing import Literal
 from bench import nodes, servers
 from bench.accounts import Population
 from bench.dialects import Centrifugo, Chatd, Dialect, Encoding
-from bench.loopback import check_target, parse_address
+from bench.loopback import TargetRefused, check_target, parse_address
 from bench.servers import CONFIG, Server
 
 Store = Literal["sqlite", "cassandra"]
@@ -93,6 +93,8 @@ class Target:
 
     def _given(self) -> Launch:
         address = check_target(*parse_address(self.address), self.allow_remote)
+        if self.speaks == "chatd" and not self.secret_file:
+            raise TargetRefused("give --secret-file: the users' tokens are signed with the server's secret")
         return functools.partial(_attached, self, address)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.loopback import TargetRefused
 from bench.targets import Target, UnknownPeer
 
 
@@ -29,3 +30,9 @@ def test_a_peer_is_not_asked_for_messagepack() -> None:
 def test_a_peer_whose_program_is_not_there_is_refused_before_anything_is_measured() -> None:
     with pytest.raises(UnknownPeer, match="no program"):
         Target(peer="centrifugo=/nowhere/centrifugo").launches()
+
+
+def test_a_server_that_runs_already_is_loaded_with_tokens_of_its_own() -> None:
+    with pytest.raises(TargetRefused, match="--secret-file"):
+        Target(address="127.0.0.1:8000").launches()
+    assert len(Target(address="127.0.0.1:8000", speaks="centrifugo").launches()) == 1
