@@ -99,6 +99,7 @@ async def prepare(node: Node, services: trio.Nursery) -> None:
     if node.cluster is not None:
         await services.start(node.cluster.servers.run)
         await node.cluster.servers.start()
+        await node.cluster.check_layout()
     await node.broker.start()
     await node.accounts.start()
     await node.backend.keys.start()

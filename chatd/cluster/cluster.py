@@ -14,7 +14,7 @@ from chatd.accounts.tokens import Tokens
 from chatd.cluster import NodeId
 from chatd.cluster.calls import call_all, raise_first, run_all
 from chatd.cluster.incarnation import Incarnation
-from chatd.cluster.leases import Leases
+from chatd.cluster.leases import SHARD, Leases, lease_keys
 from chatd.cluster.post import Post, PostFull
 from chatd.cluster.presence import ClusterPresence
 from chatd.cluster.readership import Readership
@@ -59,6 +59,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     unsaid_users: int
     loop_lag_ms: float
     redis_ms: float
+    layout: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class ClusterNode:
         self.remote = Remote(cluster, hub, tokens, self.incarnation, self.leases, self.post)
         self.servers = servers
         self.jobs = RedisJobs(servers, waiting=config.jobs.waiting, kept_dead=config.jobs.dead)
+        self._layout = servers.layout
         self._cluster = cluster
         self._grace_seconds = config.presence.grace_seconds
         self._hub = hub
@@ -119,6 +121,24 @@ class ClusterNode:
         """Go on with another configuration."""
         self._grace_seconds = config.presence.grace_seconds
         self.presence.reload(config.presence, config.namespaces)
+
+    async def check_layout(self) -> None:
+        """Return if the nodes that live look for shards where this one does. The servers must be running.
+
+        Raises:
+            ConfigError: One does not: each of the two would number the same channels.
+            RedisError: Redis does not answer.
+        """
+        leases, info, _ = lease_keys(self.servers)
+        clock = await self.servers.call(SHARD, "TIME")
+        now = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        for node in await self.servers.call(SHARD, "ZRANGEBYSCORE", leases, now, "+inf"):
+            said = read_info(await self.servers.call(SHARD, "HGET", info, node) or b"")
+            if said is not None and said.layout not in ("", self._layout):
+                raise ConfigError(
+                    f"redis.shards, redis.servers: {node.decode()} has {said.layout}, here they are {self._layout}; "
+                    "they are the same on all nodes that run at a time"
+                )
 
     async def start(self, address: str = "") -> None:
         """Take a lease, and hear the others. The servers must be running.
@@ -238,6 +258,7 @@ class ClusterNode:
             unsaid_users=self.registry.waiting,
             loop_lag_ms=round(1000 * lag.total_seconds / max(1, sum(lag.counts)), 3),
             redis_ms=round(1000 * self._redis_seconds, 3),
+            layout=self._layout,
         )
         return msgspec.json.encode(info)
 
@@ -296,6 +317,14 @@ def open_servers(config: Config) -> Servers:
         return Servers(config.redis, f"chatd-{Incarnation(config.cluster.node).name}")
     except OSError as error:
         raise ConfigError(f"redis.tls: {error}") from error
+
+
+def read_info(text: bytes) -> NodeInfo | None:
+    """Read what a node said of itself; None where that cannot be read: it is of another version."""
+    try:
+        return msgspec.json.decode(text, type=NodeInfo)
+    except msgspec.DecodeError:
+        return None
 
 
 def _unix_ms() -> int:

@@ -7,7 +7,7 @@ import msgspec
 
 from chatd.cluster import PARTS, NodeId
 from chatd.cluster.calls import call_all, raise_first
-from chatd.cluster.cluster import NodeInfo
+from chatd.cluster.cluster import NodeInfo, read_info
 from chatd.cluster.leases import SHARD, lease_keys
 from chatd.redis.servers import Servers
 
@@ -50,7 +50,7 @@ async def survey(servers: Servers) -> ClusterSeen:
     now = int(clock[0]) * 1000 + int(clock[1]) / 1000
     scores = await servers.call(SHARD, "ZRANGE", leases, 0, -1, "WITHSCORES")
     said = await servers.call(SHARD, "HGETALL", info)
-    infos = {NodeId(name.decode()): _info(text) for name, text in zip(said[::2], said[1::2], strict=True)}
+    infos = {NodeId(name.decode()): read_info(text) for name, text in zip(said[::2], said[1::2], strict=True)}
     nodes = [NodeId(name.decode()) for name in scores[::2]]
     parts = range(min(PARTS, servers.shards.count))
     key = servers.shards.key
@@ -91,10 +91,3 @@ async def _servers(servers: Servers) -> list[ServerSeen]:
             ServerSeen(address=address, shards=counts[address], answer_ms=answer_ms, unwritten=waiting[address])
         )
     return found
-
-
-def _info(text: bytes) -> NodeInfo | None:
-    try:
-        return msgspec.json.decode(text, type=NodeInfo)
-    except msgspec.DecodeError:
-        return None  # of another version

@@ -60,7 +60,7 @@ def _print(seen: ClusterSeen) -> None:
         nodes.add_row(*_row(node))
     console.print(nodes)
     for name in seen.lapsed:
-        console.print(f"{name} died and is being cleared up after")
+        console.print(f"{name} is gone and is being cleared up after")
     servers = Table(title="Redis servers")
     servers.add_column("server")
     for name in ("shards", "answer ms", "messages not in the store yet"):

@@ -138,6 +138,13 @@ class Servers:
         for address in set(self._by_address) - set(addresses):
             self._by_address.pop(address)[2].cancel()
 
+    @property
+    def layout(self) -> str:
+        """Say what decides where a shard is: who has another layout looks for the same channel elsewhere."""
+        config = self.config
+        where = f" on {', '.join(sorted(config.servers))}" if config.kind == "servers" else ""
+        return f"{config.shards} shards{where}"
+
     def _open(self, address: Address, nursery: trio.Nursery) -> None:
         line = Line(address, self._dialer, self.config, self._chance)
         subscriber = Subscriber(address, self._dialer, self.config, self._chance)

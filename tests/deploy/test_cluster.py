@@ -40,3 +40,10 @@ def test_the_image_has_every_package_that_is_installed() -> None:
     packages = re.findall(r'^    "(\w+)[\w.]*",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     listed = {name for name in packages if (ROOT / name / "__init__.py").exists() and name not in {"deploy", "tests"}}
     assert set(copied) == listed
+
+
+def test_the_cassandra_of_docker_compose_is_set_as_the_documents_ask() -> None:
+    changed = re.findall(r"/(batch_size_\w+: \w+|commitlog_sync: \w+)/", (ROOT / "deploy" / "compose.yaml").read_text())
+    asked = (ROOT / "docs" / "howto" / "run-with-cassandra.md").read_text()
+    assert sorted(changed) == sorted(re.findall(r"^ +(batch_size_\w+: \w+|commitlog_sync: \w+) ?", asked, re.MULTILINE))
+    assert len(changed) == 3
