@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 import trio
 
@@ -32,7 +33,7 @@ from protocol.codec import CODECS, JSON
 from protocol.codes import CloseCode, ErrorCode
 from protocol.format import Formats
 from protocol.frames import FrameLimits, FrameReader
-from protocol.handshake import Accepted, HandshakePolicy, Rejected, accept, is_upgrade, reject
+from protocol.handshake import HandshakePolicy, Rejected, accept, is_upgrade, reject
 
 ECHO_PATH = "/v1/echo"
 
@@ -63,6 +64,15 @@ class HttpSide(Protocol):
         server: tuple[str, int],
     ) -> None:
         """Serve until the connection ends. `data` was read already."""
+
+
+class _Upgraded(msgspec.Struct, frozen=True):
+    """What is kept of the request that made a connection a WebSocket. `rest` are the bytes that came after it."""
+
+    is_echo: bool
+    subprotocol: str | None
+    window_bits: int
+    rest: bytes
 
 
 class Listener:
@@ -203,10 +213,24 @@ class Listener:
             self._counters.connections_closed += 1
 
     async def _serve_visit(self, link: Link, port: int, visit: Visit) -> None:
+        upgraded = await self._answer(link, port, visit)
+        if upgraded is None:
+            return
+        if upgraded.is_echo:
+            config = self._settings.config
+            await serve_echo(LinkStream(link), data=upgraded.rest, window_bits=upgraded.window_bits, config=config)
+        else:
+            await self._serve_session(link, upgraded)
+
+    async def _answer(self, link: Link, port: int, visit: Visit) -> _Upgraded | None:
+        """Receive the first request and answer it; None unless the connection is a WebSocket now.
+
+        The request is gone with this function: a session may last for days, and headers take more room than it does.
+        """
         arrival = await self._doorman.receive(link, visit)
         if isinstance(arrival, Rejected):
             await _turn_away(link, arrival)
-            return
+            return None
         head = arrival.head
         config = self._settings.config
         if head is None or not is_upgrade(head):
@@ -218,26 +242,31 @@ class Listener:
                 client=(link.address, port),
                 server=link.sock.getsockname()[:2],
             )
-        elif head.path == config.websocket.path:
-            await self._serve_websocket(link, accept(head, self._policy), arrival.rest)
+            return None
+        is_echo = False
+        if head.path == config.websocket.path:
+            answer = accept(head, self._policy)
         elif head.path == ECHO_PATH and config.dev.echo:
-            await self._serve_echo(link, accept(head, self._echo_policy), arrival.rest)
+            is_echo = True
+            answer = accept(head, self._echo_policy)
         else:
-            await _turn_away(link, reject(404, "no WebSocket here", ErrorCode.NOT_FOUND))
-
-    async def _serve_websocket(self, link: Link, answer: Accepted | Rejected, data: bytes) -> None:
-        """Serve a session. A fault in it is logged and ends it; nobody else notices."""
+            answer = reject(404, "no WebSocket here", ErrorCode.NOT_FOUND)
         if isinstance(answer, Rejected):
             await _turn_away(link, answer)
-            return
+            return None
         await link.send_all(answer.response)
-        codec = CODECS[answer.subprotocol] if answer.subprotocol is not None else JSON
-        reader = FrameReader(self._frame_limits(), inflate=answer.window_bits > 0)
-        session = Session(self._new_session_id(), link, self._formats.get(codec, answer.window_bits), reader, self._hub)
+        return _Upgraded(is_echo, answer.subprotocol, answer.window_bits, arrival.rest)
+
+    async def _serve_session(self, link: Link, upgraded: _Upgraded) -> None:
+        """Serve a session. A fault in it is logged and ends it; nobody else notices."""
+        codec = CODECS[upgraded.subprotocol] if upgraded.subprotocol is not None else JSON
+        window_bits = upgraded.window_bits
+        reader = FrameReader(self._frame_limits(), inflate=window_bits > 0)
+        session = Session(self._new_session_id(), link, self._formats.get(codec, window_bits), reader, self._hub)
         self._hub.open(session)
         slot = self._keepalive.add(session)
         try:
-            await session.run(self.handlers, data)
+            await session.run(self.handlers, upgraded.rest)
         except Exception:
             _log.exception("session failed", session=session.id, address=link.address)
             session.close(CloseCode.INTERNAL_ERROR, "a fault in the server")
@@ -246,14 +275,6 @@ class Listener:
             self._keepalive.remove(session, slot)
             self._say_goodbye(session)
             self._hub.close(session)
-
-    async def _serve_echo(self, link: Link, answer: Accepted | Rejected, data: bytes) -> None:
-        if isinstance(answer, Rejected):
-            await _turn_away(link, answer)
-            return
-        await link.send_all(answer.response)
-        config = self._settings.config
-        await serve_echo(LinkStream(link), data=data, window_bits=answer.window_bits, config=config)
 
     def _frame_limits(self) -> FrameLimits:
         """Return the limits of a session's frames: one object for all sessions, until a reload changes it."""

@@ -94,6 +94,7 @@ class Session(Outlet):
                 break
             if self._outbox is not None:  # refusals and the answers to sends too
                 await self.make_room()
+            data = b""  # what is served needs no memory while the next is waited for, which may take hours
             data = await receive()
             if not data:
                 break
