@@ -1,10 +1,10 @@
-"""Opening the public port."""
+"""Opening the public port, and its address."""
 
 import os
 import socket
 from collections.abc import Sequence
 
-from chatd.config import Server
+from chatd.config import Config, Server
 
 
 def open_port(server: Server, port: int | None = None, *, shared: bool = False) -> list[socket.socket]:
@@ -52,3 +52,9 @@ def adopt_port(descriptors: Sequence[int]) -> list[socket.socket]:
         sock.setblocking(False)
         sockets.append(sock)
     return sockets
+
+
+def url_of(config: Config, address: str, port: int) -> str:
+    """Return the URL of an address of the public port."""
+    scheme = "https" if config.server.tls.certificate else "http"
+    return f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}"

@@ -17,6 +17,7 @@ from chatd.config import Config, ConfigError
 from chatd.drain import drain_sessions
 from chatd.metrics import watch_lag
 from chatd.node import Node, build_node
+from chatd.ports import url_of
 from chatd.redis import RedisError
 from chatd.retention import retention_loop
 from chatd.secret import load_or_create
@@ -206,9 +207,3 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-
-
-def url_of(config: Config, address: str, port: int) -> str:
-    """Return the URL of an address of the public port."""
-    scheme = "https" if config.server.tls.certificate else "http"
-    return f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}"

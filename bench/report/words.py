@@ -18,6 +18,8 @@ TITLES = {
     "half_per_second": "measured at: messages per second",
     "kib_per_connection": "KiB per connection",
     "server_mib": "server memory, MiB",
+    "kib_per_connection_in_all": "KiB per connection, with what the server has without any",
+    "pss_mib_before": "server proportional memory without connections, MiB",
     "rss_mib": "server resident memory, MiB",
     "pss_mib": "server proportional memory, MiB",
     "connects_per_second": "connects per second",

@@ -9,7 +9,10 @@ _SETTLE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Connect so many clients, measure the server's memory before and after, then its CPU over some seconds."""
+    """Connect so many clients, measure the server's memory before and after, then its CPU over some seconds.
+
+    Memory is that of all its processes, and a page that several of them share counts once.
+    """
 
     clients: int = 8000
     seconds: float = 30.0
@@ -25,6 +28,8 @@ class Idle:
         bed.check(bed.fleet.drain({}, 0))
         bed.round.figures |= {
             "kib_per_connection": (after.pss_kib - before.pss_kib) / self.clients,
+            "kib_per_connection_in_all": after.pss_kib / self.clients,
+            "pss_mib_before": before.pss_kib / 1024,
             "rss_mib": after.rss_kib / 1024,
             "pss_mib": after.pss_kib / 1024,
             "server_cpu": usage.server_cpu_seconds / usage.seconds,

@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -16,9 +16,8 @@ from chatd import logs
 from chatd.commands.failing import exit_on
 from chatd.commands.options import config_option, config_or_exit, read_config
 from chatd.config import Config
+from chatd.ports import url_of
 from chatd.redis import RedisError
-from chatd.server import serve as serve_node
-from chatd.server import url_of
 from chatd.workers.supervisor import Supervisor, WorkerFailed, check
 from chatd.workers.tie import end_with_parent
 from storage import StoreError
@@ -52,11 +51,20 @@ def serve(path: Path | None, workers: int, supervisor: int | None, descriptors: 
                 check(config, workers)
                 trio.run(partial(_supervise, config, path, workers, ready))
             elif supervisor is None:
-                trio.run(partial(serve_node, config, partial(read_config, path), ready))
+                trio.run(partial(_serve_node, config, path, ready, None))
             elif end_with_parent(supervisor):
-                trio.run(partial(serve_node, config, partial(read_config, path), ready, descriptors))
+                trio.run(partial(_serve_node, config, path, ready, descriptors))
     except WorkerFailed as error:
         sys.exit(error.code)  # the worker has said why
+
+
+async def _serve_node(
+    config: Config, path: Path | None, on_ready: Callable[[list[str]], None], descriptors: Sequence[int] | None
+) -> None:
+    # Only here: a supervisor needs none of it, and would have half of its memory for it.
+    from chatd.server import serve as serve_node
+
+    await serve_node(config, partial(read_config, path), on_ready, descriptors)
 
 
 async def _supervise(config: Config, path: Path | None, workers: int, on_ready: Callable[[list[str]], None]) -> None:
