@@ -17,7 +17,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import structlog
-from cassandra import DriverException
+from cassandra import DriverException, InvalidRequest
 from cassandra.cluster import Session as DriverSession
 from cassandra.pool import Host
 
@@ -57,7 +57,13 @@ def applied(driver: DriverSession) -> list[Applied]:
     """Read which migrations the keyspace has, by number; none in a new one."""
     if "schema_migrations" not in _tables(driver):
         return []
-    return sorted((Applied(*row) for row in _run(driver, _MARKS)), key=lambda row: row.number)
+    try:
+        rows = _run(driver, _MARKS)
+    except StoreError as error:
+        if isinstance(error.__cause__, InvalidRequest):
+            return []  # another node just makes the table: Cassandra lists one a moment before it can be read
+        raise
+    return sorted((Applied(*row) for row in rows), key=lambda row: row.number)
 
 
 def pending(driver: DriverSession, migrations: Sequence[Migration]) -> list[Migration]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from cassandra import DriverException
+from cassandra import DriverException, InvalidRequest
 
 from storage import StoreUnavailable
 from storage.cassandra_migrations import migrate
@@ -50,6 +50,18 @@ class Session:
         return [] if words.startswith("SELECT") else [(True,)]
 
 
+class ListedTooEarly(Session):
+    """Another node just makes the table of what is applied: it is listed, and cannot be read until schemas agree."""
+
+    def execute(self, query: str, _: object, *, host: str | None, **__: object) -> list[Any]:
+        answer = super().execute(query, _, host=host)
+        if "system_schema" in query:
+            return [("schema_migrations",)]
+        if query.startswith("SELECT") and "agree" not in self.cluster.log:
+            raise InvalidRequest("table schema_migrations does not exist")
+        return answer
+
+
 def now() -> int:
     return 7
 
@@ -66,6 +78,10 @@ def test_one_node_makes_all_changes_and_the_others_are_waited_for_before_a_file_
         "DELETE FROM schema_lock",
     ]
     assert cluster.max_schema_agreement_wait == USUAL_SECONDS
+
+
+def test_a_node_that_starts_while_another_makes_the_first_table_takes_its_turn() -> None:
+    assert migrate(ListedTooEarly(Cluster()), [MIGRATION], now) == [MIGRATION]
 
 
 def test_a_file_does_not_count_while_nodes_have_different_schemas() -> None:
