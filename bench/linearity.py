@@ -77,28 +77,45 @@ WORKS = {
 }
 
 
-EQUAL = {
+_SAME = "the same for any number of workers"
+
+FOR_WORKERS = {
     "room": Work(
-        "A room with 1,000 readers, 100 messages/s",
+        "A room with 500 readers for each worker, 150 messages/s",
+        "fanout",
+        lambda workers, seconds: Fanout(clients=500 * workers, rate=150.0, seconds=seconds),
+    ),
+    "rate": Work(
+        "A room with 1,000 readers, 80 messages/s for each worker",
+        "fanout",
+        lambda workers, seconds: Fanout(clients=1000, rate=80.0 * workers, seconds=seconds),
+    ),
+    "full": Work(
+        "A room with 500 readers and 4 messages in flight for each worker",
+        "fanout",
+        lambda workers, seconds: Fanout(clients=500 * workers, rate=0.0, in_flight=4 * workers, seconds=seconds),
+    ),
+    "same-room": Work(
+        f"A room with 1,000 readers, 100 messages/s, {_SAME}",
         "fanout",
         lambda workers, seconds: Fanout(clients=1000, rate=100.0, seconds=seconds),
     ),
-    "echo": Work(
-        "100 clients, alone in their rooms, 6,000 messages/s",
+    "same-echo": Work(
+        f"100 clients, alone in their rooms, 6,000 messages/s, {_SAME}",
         "echo",
         lambda workers, seconds: Echo(clients=100, rate=6000.0, seconds=seconds),
     ),
 }
-"""The same work for any number of workers of one machine."""
+"""Loads of the workers of one machine: as much for each of them, or the same for one and for two."""
 
 
 def measure(name: str, cores: Cores, seconds: float, rounds: int, show: Show, cassandra: str = "") -> Line:
-    """Measure one work; the numbers of nodes alternate. With a Cassandra (HOST:PORT), 1 and 2 workers do the same work.
+    """Measure one work; the numbers of nodes alternate. With a Cassandra (HOST:PORT), those of 1 and 2 workers.
 
     Raises:
         ScenarioFailed: A delivery was wrong.
     """
-    work = (EQUAL if cassandra else WORKS)[name]
+    work = (FOR_WORKERS if cassandra else WORKS)[name]
     points = {nodes: Point(nodes, [], []) for nodes in (WORKERS if cassandra else NODES)}
     for _ in range(rounds):
         for nodes, point in points.items():

@@ -8,7 +8,7 @@ _TO = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("works", nargs=-1, metavar="[room|echo|dm]...")
+@click.argument("works", nargs=-1, metavar="[WORK]...")
 @click.option("--rounds", type=click.IntRange(1, 20), default=3, show_default=True, help="Of each point.")
 @click.option("--seconds", type=click.FloatRange(0.5, 600), default=3.0, show_default=True)
 @click.option(
@@ -16,18 +16,21 @@ _TO = click.Path(file_okay=False, path_type=Path)
     "cassandra",
     default="",
     metavar="HOST:PORT",
-    help="The same work of 1 and 2 workers, on this Cassandra.",
+    help="1 and 2 workers, on this Cassandra.",
 )
 @click.option("--to", type=_TO, help="Write the plot and the figures there.")
 def scale(works: tuple[str, ...], rounds: int, seconds: float, cassandra: str, to: Path | None) -> None:
-    """Measure what a delivery costs 1, 2 and 4 nodes that each have the same load."""
+    """Measure what a delivery costs 1, 2 and 4 nodes that each have the same load.
+
+    WORK is room, echo or dm; with --workers it is room, rate or full, which grow with them, same-room or same-echo.
+    """
     from rich.console import Console
 
     from bench import linearity
     from bench.cores import share
     from bench.live import LiveLine
 
-    known = linearity.EQUAL if cassandra else linearity.WORKS
+    known = linearity.FOR_WORKERS if cassandra else linearity.WORKS
     if unknown := set(works) - known.keys():
         raise click.UsageError(f"unknown: {', '.join(sorted(unknown))}")
     console = Console()

@@ -6,7 +6,7 @@ import pytest
 
 from bench.aims_node import works as one_node
 from bench.aims_redis import works as two_nodes
-from bench.linearity import WORKS, Line, Point
+from bench.linearity import FOR_WORKERS, WORKS, Line, Point
 
 
 def test_nodes_that_pay_the_same_for_a_delivery_carry_as_many_times_as_they_are() -> None:
@@ -19,6 +19,17 @@ def test_nodes_that_pay_the_same_for_a_delivery_carry_as_many_times_as_they_are(
 def test_each_node_has_the_same_load(name: str) -> None:
     one, four = (WORKS[name].load(nodes, 1.0) for nodes in (1, 4))
     assert asdict(four)["clients"] == 4 * asdict(one)["clients"]
+
+
+@pytest.mark.parametrize(("name", "grows"), [("room", "clients"), ("rate", "rate"), ("full", "in_flight")])
+def test_each_worker_has_the_same_load(name: str, grows: str) -> None:
+    one, two = (asdict(FOR_WORKERS[name].load(workers, 1.0)) for workers in (1, 2))
+    assert two[grows] == 2 * one[grows]
+
+
+@pytest.mark.parametrize("name", ["same-room", "same-echo"])
+def test_some_loads_are_the_same_for_any_number_of_workers(name: str) -> None:
+    assert FOR_WORKERS[name].load(1, 1.0) == FOR_WORKERS[name].load(2, 1.0)
 
 
 def test_every_aim_of_two_nodes_has_a_name_of_its_own() -> None:
