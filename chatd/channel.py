@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from chatd.batch import Batch
 from chatd.config import Namespace
-from chatd.event import MessageFrames, frame
+from chatd.event import frame, message_frames
 from chatd.outlet import send_to
 from chatd.session import Session
 from protocol.format import Format
@@ -28,14 +28,13 @@ Slice = tuple[list[Outgoing], Format, list[Session]]
 class Channel:
     """The readers of one channel, grouped by format, and its events of this turn."""
 
-    __slots__ = ("frames", "name", "namespace", "pending", "readers", "size", "slices")
+    __slots__ = ("name", "namespace", "pending", "readers", "size", "slices")
 
     def __init__(self, name: ChannelName, namespace: Namespace) -> None:
         self.name = name
         self.namespace = namespace
         self.readers: dict[Format, dict[Session, None]] = {}
         self.size = 0  # how many they are
-        self.frames = MessageFrames(name)
         self.pending: list[Outgoing] = []
         self.slices: deque[Slice] = deque()  # of the turn that is being sent, while the hub pauses for others
 
@@ -69,7 +68,7 @@ class Channel:
     def encode(self, events: list[Outgoing], messages: list[StoredMessage], format_: Format) -> list[bytes]:
         """Return the frame of each event; `messages` are those of them that are."""
         if len(messages) == len(events):
-            return self.frames.frames(messages, format_)
+            return message_frames(messages, format_)
         return [frame(event, format_) for event, _ in events]
 
 

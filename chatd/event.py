@@ -6,9 +6,8 @@ import msgspec
 
 from protocol.body import Encoding
 from protocol.format import Format
-from protocol.hot import sent_frame
 from protocol.messages import Conversation, Event, Message, Send, Sent
-from protocol.names import ChannelName, Epoch, Seq
+from protocol.names import Epoch, Seq
 from storage.records import Membership, StoredMessage
 
 
@@ -35,50 +34,35 @@ def frame(event: Event | StoredMessage, format_: Format) -> bytes:
 
 def sent_frames(commands: Sequence[Send], placed: Sequence[tuple[StoredMessage, object]], format_: Format) -> bytes:
     """Return the frames of the answers to the first of the commands, whose messages these are, in their order."""
-    by_hand = format_.is_plain_json
+    by_hand = format_.sent
     frames = []
     for command, (message, _) in zip(commands, placed, strict=False):
         channel, epoch, seq, at = message.channel, message.epoch, message.seq, message.at
-        frame = sent_frame(command.id, channel, epoch, seq, at) if by_hand else None
+        frame = None if by_hand is None else by_hand(command.id, channel, epoch, seq, at)
         if frame is None:
             frame = format_.frame(Sent(id=command.id, channel=channel, epoch=epoch, seq=seq, at=at))
         frames.append(frame)
     return frames[0] if len(frames) == 1 else b"".join(frames)
 
 
-class MessageFrames:
-    """Makes the frames of one channel's messages. In JSON what they all begin with is made once.
+def message_frames(messages: Iterable[StoredMessage], format_: Format) -> list[bytes]:
+    """Return the whole frame of each message in a format.
 
-    Names, ids and epochs are ASCII that JSON need not escape (protocol/names.py), and a body is JSON already, so a
-    message is put together from its parts, byte for byte as the codec would: half the cost. A test holds the two equal.
+    Names, ids and epochs are ASCII that JSON need not escape (protocol/names.py), and a body is encoded already,
+    so a message is put together from its parts, byte for byte as the codec would: half the cost. A test holds the two
+    equal.
     """
-
-    __slots__ = ("_channel", "_epoch", "_start")
-
-    def __init__(self, channel: ChannelName) -> None:
-        self._channel = channel
-        self._epoch: Epoch | None = None
-        self._start = b""
-
-    def frames(self, messages: Iterable[StoredMessage], format_: Format) -> list[bytes]:
-        """Return the whole frame of each message in a format."""
-        encoding = format_.codec.encoding
-        by_hand = format_.message
-        frames = []
-        for message in messages:
-            made = None
-            if by_hand is not None and not message.kind:
-                if message.epoch != self._epoch:
-                    self._begin(message.epoch)
-                body = message.body
-                raw = body.raw if body.encoding is encoding else body.as_encoding(encoding)
-                made = by_hand(self._start, message.seq, message.sender, message.key, message.at, raw)
-            frames.append(format_.frame(message_event(message, encoding)) if made is None else made)
-        return frames
-
-    def _begin(self, epoch: Epoch) -> None:
-        self._epoch = epoch
-        self._start = f'{{"type":"message","channel":"{self._channel}","epoch":"{epoch}","seq":'.encode()
+    encoding = format_.codec.encoding
+    by_hand = format_.message
+    frames = []
+    for message in messages:
+        made = None
+        if not message.kind:
+            body = message.body
+            raw = body.raw if body.encoding is encoding else body.as_encoding(encoding)
+            made = by_hand(message.channel, message.epoch, message.seq, message.sender, message.key, message.at, raw)
+        frames.append(format_.frame(message_event(message, encoding)) if made is None else made)
+    return frames
 
 
 def conversation(membership: Membership, read: int) -> Conversation:

@@ -20,6 +20,9 @@ from typing import Any
 
 import msgspec
 
+from protocol.hot import COMPILED, is_plain_map
+from protocol.plain import MAX_DEPTH
+
 
 class Encoding(IntEnum):
     """The two encodings of the wire. The numbers are stored: never change them."""
@@ -31,13 +34,6 @@ class Encoding(IntEnum):
 class BodyError(ValueError):
     """The bytes are no object of this encoding that every reader could be given."""
 
-
-MAX_DEPTH = 100
-"""How many objects and arrays of a body may be inside each other.
-
-The interpreter bounds recursion, and where it does depends on who calls: a body that could just be read in one place
-could not be converted in another.
-"""
 
 # Keeps what opens (1) and closes (-1, as a signed byte) of a JSON text that has no strings any more.
 _STEPS = bytes.maketrans(b"{[}]", b"\x01\x01\xff\xff")
@@ -93,7 +89,7 @@ def accept(encoding: Encoding, raw: bytes) -> Body:
     """Take the bytes of a client's `data`, if they are one object.
 
     JSON was parsed as part of its command already, and its UTF-8 checked by the WebSocket. MessagePack is decoded here
-    once, because its strings were not looked at.
+    once, because its strings were not looked at; or only looked through, where that is compiled and nothing is unusual.
 
     Raises:
         BodyError: They are not.
@@ -104,6 +100,8 @@ def accept(encoding: Encoding, raw: bytes) -> Body:
         # Few bytes, or few brackets, cannot be nested deeply: nearly every body is done with here.
         if len(raw) > 2 * MAX_DEPTH and raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _json_depth(raw) > MAX_DEPTH:
             raise _too_deep()
+        return Body(encoding, raw)
+    if COMPILED and is_plain_map(raw):
         return Body(encoding, raw)
     try:
         value = _decode_msgpack(raw)

@@ -7,39 +7,44 @@ from struct import Struct
 from protocol.codec import JSON, Codec
 from protocol.deflate import Deflate
 from protocol.frames import server_frame
-from protocol.hot import message_frame
+from protocol.hot import message_frame, packed_message_frame, packed_sent_frame, sent_frame
 from protocol.messages import Event
-from protocol.plain import message_text
+from protocol.plain import message_text, packed_message
 
 _medium_head = Struct(">BBH").pack
 
 
-MessageFrame = Callable[[bytes, int, str, str, int, bytes], bytes | None]
-"""What `protocol.plain.message_frame` is."""
+MessageBytes = Callable[[str, str, int, str, str, int, bytes], bytes | None]
+"""What `protocol.plain.message_frame` and `message_text` are."""
+SentFrame = Callable[[int, str, str, int, int], bytes | None]
+"""What `protocol.plain.sent_frame` is."""
 
 
 class Format:
     """A codec and a compression. Made once for each pair, so that `is` tells formats apart."""
 
-    __slots__ = ("_encode", "_first", "codec", "deflate", "is_plain_json", "message")
+    __slots__ = ("_encode", "_first", "_text", "codec", "deflate", "message", "sent")
 
     def __init__(self, codec: Codec, deflate: Deflate | None) -> None:
         self.codec = codec
         self.deflate = deflate
         self._encode: Callable[[Event], bytes] = codec.encode
         self._first = server_frame(codec.opcode, b"")[0]
-        self.is_plain_json = codec is JSON and deflate is None
-        self.message: MessageFrame | None = None
-        """Makes the frame of a message from its parts, or None where these need escaping; only for JSON."""
-        if codec is JSON:
-            self.message = message_frame if deflate is None else self._message
+        is_json = codec is JSON
+        self._text: MessageBytes = message_text if is_json else packed_message
+        self.message: MessageBytes = message_frame if is_json else packed_message_frame
+        """Makes the frame of a message from its parts; None where one of these is unusual."""
+        self.sent: SentFrame | None = sent_frame if is_json else packed_sent_frame
+        """Makes the frame of the answer to a `send`, in the same way; None where frames are compressed."""
+        if deflate is not None:
+            self.message, self.sent = self._message, None
 
     def frame(self, event: Event) -> bytes:
         """Encode an event as one whole WebSocket frame."""
         return self.frame_bytes(self._encode(event))
 
-    def _message(self, start: bytes, seq: int, sender: str, key: str, at: int, body: bytes) -> bytes | None:
-        text = message_text(start, seq, sender, key, at, body)
+    def _message(self, channel: str, epoch: str, seq: int, sender: str, key: str, at: int, body: bytes) -> bytes | None:
+        text = self._text(channel, epoch, seq, sender, key, at, body)
         return None if text is None else self.frame_bytes(text)
 
     def frame_bytes(self, payload: bytes) -> bytes:

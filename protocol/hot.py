@@ -4,12 +4,37 @@ A C compiler is no requirement: without one, or on another kind of Python, `prot
 """
 
 try:
-    from protocol._hot import is_key, message_frame, read_whole, sent_frame
+    from protocol._hot import (
+        is_key,
+        is_plain_map,
+        message_frame,
+        packed_message_frame,
+        packed_sent_frame,
+        read_whole,
+        sent_frame,
+    )
 
     COMPILED = True
 except ImportError:
-    from protocol.plain import is_key, message_frame, read_whole, sent_frame
+    from protocol.plain import (
+        is_key,
+        is_plain_map,
+        message_frame,
+        packed_message_frame,
+        packed_sent_frame,
+        read_whole,
+        sent_frame,
+    )
 
     COMPILED = False
 
-__all__ = ["COMPILED", "is_key", "message_frame", "read_whole", "sent_frame"]
+__all__ = [
+    "COMPILED",
+    "is_key",
+    "is_plain_map",
+    "message_frame",
+    "packed_message_frame",
+    "packed_sent_frame",
+    "read_whole",
+    "sent_frame",
+]

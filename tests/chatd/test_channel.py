@@ -12,7 +12,7 @@ from chatd.batch import Batch
 from chatd.channel import Channel, send_out
 from chatd.config import NAMESPACES, Config
 from chatd.counters import Counters
-from chatd.event import MessageFrames, frame
+from chatd.event import frame, message_frames
 from chatd.hub import Hub
 from chatd.outlet import State
 from chatd.session import Session
@@ -225,6 +225,4 @@ def test_a_message_is_put_together_as_its_codec_would(
         kind=kind,
     )
     format_ = Formats(deflate_level=6, deflate_min_bytes=128).get(codec, 0)
-    frames = MessageFrames(stored.channel)
-    for _ in range(2):
-        assert frames.frames([stored], format_) == [frame(stored, format_)]
+    assert message_frames([stored], format_) == [frame(stored, format_)]
