@@ -84,8 +84,10 @@ def _encodings(seconds: float) -> list[Work]:
     room = Fanout(clients=1000, rate=100.0, seconds=seconds)
     packed, compressed = Target(encoding="msgpack", peer="chatd"), Target(compress=True, peer="chatd")
     alone = Aim("publish, ack, delivery in MessagePack, over JSON", _DELIVERIES, 1)
+    eight = Aim("publish, ack, delivery in MessagePack, over JSON, 8 in flight", _DELIVERIES, 1)
     return [
         Work("fanout", room, (Aim("fan-out in MessagePack, over JSON", _DELIVERIES, 1),), packed),
         Work("echo", Echo(seconds=seconds), (alone,), packed),
+        Work("echo", Echo(in_flight=8, seconds=seconds), (eight,), packed),
         Work("fanout", room, (Aim("compressed fan-out, over uncompressed", _DELIVERIES, 0.6),), compressed),
     ]
