@@ -152,7 +152,7 @@ is_bytes(PyObject *object)
 
 #define FRAME(first, pieces) frame_of(first, pieces, (int)(sizeof(pieces) / sizeof(*(pieces))))
 
-/* Take several texts by `take`; 1 where all can be written, 0 where one cannot, -1 with an error where one is no text. */
+/* Take several texts by `take`; 1 if all can be written, 0 if one cannot, -1 with an error if one is no text. */
 static inline __attribute__((always_inline)) int
 all_texts(PyObject *const *objects, Piece *pieces, int count, int (*take)(PyObject *, Piece *))
 {
@@ -503,7 +503,7 @@ is_key(PyObject *self, PyObject *text)
     Py_RETURN_TRUE;
 }
 
-/* What the bytes 0xC0 to 0xDF of MessagePack begin: so many bytes, or a size of `width` bytes and then as many items. */
+/* What 0xC0 to 0xDF begin in MessagePack: so many bytes, or a size of `width` bytes and then as many bytes or items. */
 typedef enum { OTHER, BYTES, TEXT, ARRAY, MAP } Kind;
 
 static const struct {

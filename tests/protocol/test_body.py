@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from protocol.body import MAX_DEPTH, Body, BodyError, Encoding, accept, json_body
+from protocol.body import Body, BodyError, Encoding, accept, json_body
+from protocol.plain import MAX_DEPTH
 
 
 def to_json(raw: bytes) -> Any:
