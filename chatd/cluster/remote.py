@@ -128,7 +128,12 @@ class Remote:
     def _take_order(self, sender: NodeId, payload: bytes) -> None:
         if sender == self._incarnation.node:
             return  # who gives an order does its own part of it
-        ask = _ask(payload)
+        try:
+            ask = _ask(payload)
+        except msgspec.ValidationError as error:
+            # Of a newer version, while nodes are replaced one by one: who asked goes on after `cluster.answer_seconds`.
+            _log.warning("an order that this version does not know is not done", node=sender, error=str(error))
+            return
         match ask.order:
             case End() as order:
                 self._answer(sender, ask.number, Answer(count=end(self._hub, order)))
