@@ -4,9 +4,10 @@ Both write what chatd writes for a message (its row and its key, as one mutation
 of which waits for its message to be kept before it writes the next.
 """
 
-import os
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,10 @@ from cassandra.query import BatchStatement, BatchType, BoundStatement
 from rich.table import Table
 
 from bench import cassandra
+from bench.cassandra import Node
 from bench.servers import ServerFailed
 from bench.store_load import Clock, Figures, Load, row, write_all
+from bench.targets import new_run
 from protocol.names import ChannelName
 from storage import cassandra_rows as rows_of
 from storage.cassandra import open_cassandra
@@ -25,28 +28,36 @@ from storage.cassandra_settings import CassandraSettings
 
 _TTL = 8 * 86_400
 
+_Write = Callable[[Load, CassandraSettings, str], Figures]
 
-def measure(load: Load, address: str) -> list[Figures]:
-    """Measure each way, one after the other, on one server."""
-    with cassandra.server(address) as (host, port):
+
+def measure(load: Load, address: str, warm_seconds: float) -> list[Figures]:
+    """Measure each way, one after the other, on one server; one that is started here is warmed with each way first."""
+    with cassandra.server(address, warm_seconds) as node:
         figures: list[Figures] = []
-        for name, run in (
-            ("driver, a request a row", partial(_bare, load, 1)),
-            ("driver, a request for all rows of a channel", partial(_bare, load, load.senders // load.channels)),
-            ("chatd's store", partial(_store, load)),
+        for name, write in (
+            ("driver, a request a row", partial(_bare, 1)),
+            ("driver, a request for all rows of a channel", partial(_bare, load.senders // load.channels)),
+            ("chatd's store", _store),
         ):
-            settings = CassandraSettings(
-                contact_points=(host,),
-                port=port,
-                keyspace=f"bench_bare_{os.getpid()}_{len(figures)}",
-                replication_factor=1,
-            )
-            trio.run(_make, settings)
-            try:
-                figures.append(run(settings, name))
-            finally:
-                cassandra.drop(settings)
+            if node.warming is not None:
+                node.warming.run(partial(_warm, node, load, write))
+            figures.append(_once(node, load, write, name))
         return figures
+
+
+def _warm(node: Node, load: Load, write: _Write, seconds: float) -> None:
+    _once(node, replace(load, seconds=seconds), write, "warming")
+
+
+def _once(node: Node, load: Load, write: _Write, name: str) -> Figures:
+    """Write in one way, into a keyspace for that alone."""
+    settings = node.settings(f"bench_bare_{new_run()}")
+    trio.run(_make, settings)
+    try:
+        return write(load, settings, name)
+    finally:
+        cassandra.drop(settings)
 
 
 async def _make(settings: CassandraSettings) -> None:
@@ -68,7 +79,7 @@ def as_table(figures: list[Figures]) -> Table:
     return table
 
 
-def _bare(load: Load, rows: int, settings: CassandraSettings, name: str) -> Figures:
+def _bare(rows: int, load: Load, settings: CassandraSettings, name: str) -> Figures:
     """Write in a loop of the driver's own: so many batches under way as there are senders for."""
     cluster, session = connect(settings)
     insert = session.prepare(rows_of.INSERT[rows_of.KEPT])

@@ -3,7 +3,8 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from bench.cores import Cores, put_first
 from bench.fleet import Fleet
@@ -92,7 +93,11 @@ class Bed:
         return opened
 
     def measure(self, pace: Pace, seconds: float, *, warm_seconds: float = _WARM_SECONDS) -> Measured:
-        """Load the server for so long and wait until everything came; a short load before that is not counted."""
+        """Load the server for so long and wait until everything came; what warms it before that is not counted."""
+        if warm_seconds and self.server.warming is not None:
+            # As fast as it goes too: that is more to learn from in the same time, and a busy server is another one.
+            paces = dict.fromkeys((replace(pace, rate=0.0, own=False, in_flight=pace.in_flight or 1), pace))
+            self.round.notes.append(self.server.warming.run(*(partial(self._warm, each) for each in paces)))
         if warm_seconds:
             with self.usage() as warm:
                 drained = self.fleet.drain(self.fleet.load(pace, warm_seconds, "warming up"), _DRAIN_SECONDS)
@@ -102,6 +107,10 @@ class Bed:
             sent = self.fleet.load(pace, seconds)
             drained = self.fleet.drain(sent, _DRAIN_SECONDS)
         return Measured(drained, usage, sent)
+
+    def _warm(self, pace: Pace, seconds: float) -> None:
+        self.fleet.drain(self.fleet.load(pace, seconds, "warming Cassandra"), _DRAIN_SECONDS)
+        self.fleet.forget()
 
     @contextlib.contextmanager
     def usage(self) -> Iterator["Usage"]:

@@ -1,14 +1,14 @@
-"""A Cassandra for the servers under test: started and warmed here for the time of a run, or given by address.
+"""A Cassandra for the servers under test: started here for the time of a run, or given by address.
 
-Java compiles what runs often while it runs. In its first five seconds of load a node took 3,500 rows a second where it
-took 5,800 half a minute later, and a server has been up for longer than that; so rows are written first that nobody
-counts.
+One that is started gets rows first that nobody counts, so that no scenario meets a server that never ran anything; what
+is measured warms it further (see `bench.warming`).
 """
 
 import contextlib
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import trio
 
 from bench.servers import Database, ServerFailed, free_port
 from bench.store_load import Load, write_all
+from bench.warming import Warming
 from storage.cassandra import open_cassandra
 from storage.cassandra_cluster import connect, shutdown
 from storage.cassandra_settings import CassandraSettings
@@ -25,19 +26,32 @@ _DROP_SECONDS = 60.0
 _HEAP = "1g"
 _REQUEST_THREADS = 8  # as many as chatd has batches under way
 _CONCURRENT_WRITES = 64  # so many that no request has to wait for a thread of another pool
-_WARMING = Load(channels=500, seconds=60.0)  # a row in each request: it is requests that Java has to learn
+_FIRST_ROWS = Load(seconds=10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Where a Cassandra is, and how it is warmed if it was started here."""
+
+    host: str
+    port: int
+    warming: Warming | None = None
+
+    def settings(self, keyspace: str) -> CassandraSettings:
+        """Return how the bench itself opens a keyspace of it."""
+        return CassandraSettings(contact_points=(self.host,), port=self.port, keyspace=keyspace, replication_factor=1)
 
 
 @contextlib.contextmanager
-def server(address: str) -> Iterator[tuple[str, int]]:
-    """Give the address of a Cassandra: HOST:PORT, or (empty) one that is started here with a synced commit log.
+def server(address: str, warm_seconds: float) -> Iterator[Node]:
+    """Give a Cassandra: HOST:PORT, or (empty) one that is started here with a synced commit log.
 
     Raises:
         ServerFailed: It cannot be started.
     """
     if address:
         host, _, digits = address.rpartition(":")
-        yield host, int(digits)
+        yield Node(host, int(digits))
         return
     # Only here: an installed chatd has no `deploy`, and can be measured on a Cassandra that runs.
     from deploy.local.cassandra.errors import LocalCassandraError
@@ -55,51 +69,45 @@ def server(address: str) -> Iterator[tuple[str, int]]:
             request_threads=_REQUEST_THREADS,
             concurrent_writes=_CONCURRENT_WRITES,
         )
-        node = CassandraNode(Path(directory), options)
+        process = CassandraNode(Path(directory), options)
         try:
-            node.start()
-            node.wait()
-            _warm(port)
-            yield _HOST, port
+            process.start()
+            process.wait()
+            node = Node(_HOST, port, Warming.of(process.pid or 0, warm_seconds))
+            if warm_seconds:
+                _write_first_rows(node)
+            yield node
         except LocalCassandraError as error:
             raise ServerFailed(str(error)) from error
         finally:
-            node.kill()
+            process.kill()
 
 
-def _warm(port: int) -> None:
-    settings = CassandraSettings(
-        contact_points=(_HOST,),
-        port=port,
-        keyspace="bench_warming",
-        replication_factor=1,
-        batches_in_flight=32,
-        batch_partitions=1,
-    )
-    trio.run(write_all, _WARMING, settings)
+def _write_first_rows(node: Node) -> None:
+    settings = node.settings("bench_first_rows")
+    trio.run(write_all, _FIRST_ROWS, settings)
     drop(settings)
 
 
 @contextlib.contextmanager
-def keyspace(address: str, name: str) -> Iterator[CassandraSettings]:
-    """Give a keyspace of a Cassandra: how the bench itself opens it. It is dropped afterwards."""
-    with server(address) as (host, port):
-        settings = CassandraSettings(contact_points=(host,), port=port, keyspace=name, replication_factor=1)
-        yield settings
+def keyspace(address: str, name: str, warm_seconds: float) -> Iterator[Database]:
+    """Give a keyspace of a Cassandra, and how a server uses it. It is dropped afterwards."""
+    with server(address, warm_seconds) as node:
+        settings = node.settings(name)
+        yield Database(partial(open_cassandra, settings), environment(settings), node.warming)
         if address:
             drop(settings)
 
 
-def database(settings: CassandraSettings) -> Database:
-    """Say how a server uses a keyspace."""
-    environment = {
+def environment(settings: CassandraSettings) -> dict[str, str]:
+    """Return what tells a server to use a keyspace."""
+    return {
         "CHATD_STORE__KIND": "cassandra",
         "CHATD_CASSANDRA__NODES": json.dumps(settings.contact_points),
         "CHATD_CASSANDRA__PORT": str(settings.port),
         "CHATD_CASSANDRA__KEYSPACE": settings.keyspace,
         "CHATD_CASSANDRA__REPLICATION_FACTOR": str(settings.replication_factor),
     }
-    return Database(partial(open_cassandra, settings), environment)
 
 
 def drop(settings: CassandraSettings) -> None:

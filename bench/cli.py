@@ -10,7 +10,7 @@ import click
 
 from bench import scenario_cli
 from bench.failures import plain_errors
-from bench.options import FILE, clients, in_flight, seconds
+from bench.options import FILE, cassandra_warm_seconds, clients, in_flight, seconds
 from bench.scaling_cli import redis_load, scale
 
 _EXTRA = ("numpy", "matplotlib")
@@ -69,7 +69,8 @@ def kill(**options: Any) -> None:
 @click.option("--body-bytes", type=click.IntRange(64, 65536), default=200, show_default=True)
 @seconds(5.0)
 @click.option("--cassandra", "address", default="", metavar="HOST:PORT", help="One that runs; else it is started.")
-def bare_cassandra(address: str, **options: Any) -> None:
+@cassandra_warm_seconds
+def bare_cassandra(address: str, cassandra_warm_seconds: float, **options: Any) -> None:
     """What Cassandra takes without chatd: the driver in a bare loop, and chatd's store alone."""
     from rich.console import Console
 
@@ -79,7 +80,7 @@ def bare_cassandra(address: str, **options: Any) -> None:
     if options["senders"] < options["channels"]:
         raise click.UsageError("--senders: at least as many as --channels")
     with plain_errors():
-        Console().print(as_table(measure(Load(**options), address)))
+        Console().print(as_table(measure(Load(**options), address, cassandra_warm_seconds)))
 
 
 @bench.command()

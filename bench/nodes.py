@@ -74,7 +74,7 @@ def chatd_workers(
         parts = [Part(f"worker{number}", int(child)) for number, child in enumerate(children)]
         parts.append(Part(_REDIS, pid, is_node=False))
         secret = load_secret(folder / SECRET_FILE)
-        yield Server(name, __version__, dialect, at, process.pid, secret, (), tuple(parts))
+        yield Server(name, __version__, dialect, at, process.pid, secret, (), tuple(parts), database.warming)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from bench.warming import WARM_SECONDS
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -20,6 +22,7 @@ def common(command: _F) -> _F:
         click.option("--config", type=FILE, help="What the server started here runs with; default: bench/config.toml."),
         click.option("--store", type=click.Choice(["sqlite", "cassandra"]), default="sqlite", show_default=True),
         click.option("--cassandra", default="", metavar="HOST:PORT", help="One that runs already; else it is started."),
+        cassandra_warm_seconds,
         click.option("--nodes", type=click.IntRange(0, 64), default=0, help="So many, with a Redis; 0: one without."),
         click.option("--server-workers", type=click.IntRange(0, 64), default=0, help="Behind one port, with a Redis."),
         click.option("--address", default="", metavar="HOST:PORT", help="Load a server that runs already."),
@@ -38,6 +41,16 @@ def common(command: _F) -> _F:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def cassandra_warm_seconds(command: _F) -> _F:
+    return click.option(
+        "--cassandra-warm-seconds",
+        type=click.FloatRange(0, 3600),
+        default=WARM_SECONDS,
+        show_default=True,
+        help="At most, with the load itself, for one that is started.",
+    )(command)
 
 
 def clients(count: int) -> Callable[[_F], _F]:

@@ -1,6 +1,8 @@
 """What a process uses, read from /proc: CPU time of all its threads, and memory."""
 
+import contextlib
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,22 @@ def cpu_seconds(pid: int) -> float:
     """
     fields = _after_name(Path(f"/proc/{pid}/stat").read_text())
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def thread_cpu_seconds(pid: int, names: Collection[str]) -> float:
+    """Return the user and system time of those threads of a process that are called so and live.
+
+    Raises:
+        OSError: There is no such process.
+    """
+    ticks = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it ended
+            stat = (task / "stat").read_text()
+            if stat[stat.index("(") + 1 : stat.rindex(")")] in names:
+                fields = _after_name(stat)
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICKS
 
 
 def resident_kib(pid: int) -> int:

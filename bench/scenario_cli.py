@@ -215,6 +215,7 @@ def _play(name: str, options: dict[str, Any]) -> None:
         "compress",
         "store",
         "cassandra",
+        "cassandra_warm_seconds",
         "nodes",
     )
     target = Target(config, workers=options.pop("server_workers"), **{key: options.pop(key) for key in names})

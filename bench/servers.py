@@ -19,6 +19,7 @@ from bench import procfs
 from bench.accounts import OpenStore, Population, populate, sqlite_under
 from bench.cores import children_on
 from bench.dialects import Centrifugo, Chatd, Dialect
+from bench.warming import Warming
 from chatd import __version__
 from chatd.secret import load_or_create
 
@@ -39,6 +40,7 @@ class Database:
 
     open_store: OpenStore
     environment: Mapping[str, str]  # what tells chatd to use it
+    warming: Warming | None = None  # of one that was started for this run
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Server:
     secret: bytes = b""
     more_addresses: tuple[tuple[str, int], ...] = ()
     parts: tuple[Part, ...] = ()
+    warming: Warming | None = None
+    """How its database is warmed, if that was started for this run."""
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -115,7 +119,9 @@ def chatd(
             populate(sqlite_under(Path(var)) if database is None else database.open_store, population)
         process, address = start_chatd(Path(var), core, config, {} if database is None else database.environment)
         try:
-            yield Server(name, __version__, dialect, address, process.pid, load_secret(Path(var, SECRET_FILE)))
+            secret = load_secret(Path(var, SECRET_FILE))
+            warming = None if database is None else database.warming
+            yield Server(name, __version__, dialect, address, process.pid, secret, warming=warming)
         finally:
             stop(process)
 

@@ -14,6 +14,7 @@ from bench.accounts import Population
 from bench.dialects import Centrifugo, Chatd, Dialect, Encoding
 from bench.loopback import TargetRefused, check_target, parse_address
 from bench.servers import CONFIG, Server
+from bench.warming import WARM_SECONDS
 
 Store = Literal["sqlite", "cassandra"]
 
@@ -40,6 +41,7 @@ class Target:
     compress: bool = False
     store: Store = "sqlite"
     cassandra: str = ""  # of store "cassandra": HOST:PORT of one that runs; else one is started
+    cassandra_warm_seconds: float = WARM_SECONDS  # at most, if one is started
     nodes: int = 0  # so many nodes through a Redis that is started here; 0: one node without Redis
     workers: int = 0  # so many workers behind one port, through such a Redis, on Cassandra
     peer_history: bool = True  # of several nodes: whether the peer keeps messages, as rooms of chatd do
@@ -112,8 +114,8 @@ def _own(target: Target, core: int | None, population: Population) -> Iterator[S
             # Only here: the driver is an extra.
             from bench import cassandra
 
-            settings = stack.enter_context(cassandra.keyspace(target.cassandra, f"bench_{new_run()}"))
-            database = cassandra.database(settings)
+            keyspace = cassandra.keyspace(target.cassandra, f"bench_{new_run()}", target.cassandra_warm_seconds)
+            database = stack.enter_context(keyspace)
             if target.workers:
                 running = nodes.chatd_workers(target.name, dialect, core, target.config, database, target.workers)
                 yield stack.enter_context(running)
