@@ -4,9 +4,8 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import coredis
 import hiredis
 import trio
 
@@ -15,6 +14,9 @@ from chatd.redis import RedisError, RedisRefused, RedisUnavailable
 from chatd.redis.addresses import Address
 from chatd.redis.packing import Argument, pack
 from chatd.redis.plain import PlainStream
+
+if TYPE_CHECKING:
+    import coredis
 
 READ_BYTES = 65536
 
@@ -131,11 +133,13 @@ class Dialer:
         return _check_version(answers[-1].decode(), address)
 
     @asynccontextmanager
-    async def client(self, address: Address, *, is_sentinel: bool = False) -> AsyncIterator[coredis.Redis[str]]:
+    async def client(self, address: Address, *, is_sentinel: bool = False) -> AsyncIterator["coredis.Redis[str]"]:
         """Open a client of all commands, for what is asked seldom.
 
         What it raises, and what is raised inside, comes out as it is, and not in a group of one.
         """
+        import coredis  # only here: it takes 15 MiB, and a node that is told its servers asks nothing of it
+
         config = self._config
         client = coredis.Redis(
             address.host,

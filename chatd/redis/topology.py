@@ -9,8 +9,6 @@ The last two are asked again whenever a server cannot be reached or says that it
 
 from collections.abc import Mapping
 
-from coredis.exceptions import RedisError as CoredisError
-
 from chatd.config import Redis
 from chatd.redis import RedisError, RedisUnavailable
 from chatd.redis.addresses import Address, parse_address
@@ -56,6 +54,8 @@ class Topology:
 
     async def _ask_cluster(self) -> Mapping[range, Address]:
         """Return the masters by their slots; the first server that answers is believed."""
+        from coredis.exceptions import RedisError as CoredisError  # only here: see Dialer.client
+
         reason = "no server is configured"
         for address in [*self.addresses(), *self._seeds]:
             try:
@@ -75,6 +75,8 @@ class Topology:
         raise RedisUnavailable(f"no server of the cluster answers ({reason})", ran=False)
 
     async def _ask_sentinel(self) -> Address:
+        from coredis.exceptions import RedisError as CoredisError  # only here: see Dialer.client
+
         name = self._config.sentinel_name
         reason = "no sentinel is configured"
         for address in self._seeds:
