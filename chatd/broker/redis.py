@@ -43,8 +43,10 @@ from storage.records import StoredMessage
 
 _DAY_MILLISECONDS = 86_400_000
 
-# Between two tries to send what Redis did not take.
+# Between two tries to send what Redis did not take: twice as long each time, up to the second. Thousands may wait while
+# a server is full or a failover goes on.
 _PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 0.32
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,7 @@ class RedisBroker:
     async def _persist(self, batch: Batch, todo: list[int]) -> None:
         """Send drafts again and again, opening their channels, until each has its answer."""
         looked_up: set[int] = set()
+        pause = _PAUSE_SECONDS
         while todo:
             try:
                 for index in todo:
@@ -284,7 +287,8 @@ class RedisBroker:
             await batch.wait()
             todo, batch.again = batch.again, []
             if todo:
-                await trio.sleep(_PAUSE_SECONDS)
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     async def _find(self, batch: Batch, index: int) -> None:
         """Look a resend up in the store: its key may be older than what Redis remembers."""

@@ -231,6 +231,19 @@ class AwayStore:
         return getattr(self._store, name)
 
 
+async def test_a_server_that_takes_nothing_is_asked_ever_more_seldom(start_redis: StartRedis, tmp_path: Path) -> None:
+    server = start_redis()
+    async with two_nodes(tmp_path, server.address, publish_seconds=1.0) as (one, _, _):
+        await one.desk.placed(draft("first"))
+        with server.client() as client:
+            client.config_set("maxmemory", "1mb")  # it is full
+            before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+            assert await one.desk.refused(draft("k")) is ErrorCode.UNAVAILABLE
+            assert client.info("commandstats")["cmdstat_evalsha"]["calls"] - before < 20
+            client.config_set("maxmemory", "0")
+        await one.desk.placed(draft("k"))
+
+
 @pytest.mark.parametrize("retry", [False, True])
 async def test_a_send_that_redis_does_not_answer_may_be_placed(
     start_redis: StartRedis, tmp_path: Path, retry: bool
