@@ -457,6 +457,8 @@ read_whole(PyObject *self, PyObject *const *given, Py_ssize_t count)
         if (size == 126) {
             size = (unsigned char)data[at + 2] << 8 | (unsigned char)data[at + 3];
             start += 2;
+            if (size < 126)
+                break;
         } else if (size > 126) {
             break;
         }

@@ -141,7 +141,9 @@ class FrameReader:
             start += 2 if size == 126 else 8
             if len(data) < start:
                 return at
-            size = int.from_bytes(data[at + 2 : start])
+            wide, size = size, int.from_bytes(data[at + 2 : start])
+            if size < (126 if wide == 126 else 1 << 16):
+                raise FrameError(CloseCode.PROTOCOL_ERROR, "a length has more bytes than it needs")
             if size >> 63:
                 raise FrameError(CloseCode.PROTOCOL_ERROR, "a length has its highest bit set")
         if opcode < Opcode.CLOSE:

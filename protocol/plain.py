@@ -55,6 +55,8 @@ def read_whole(data: bytes, at: int, most: int, masked: bool, compressed: bool, 
         if size == 126:
             size = data[at + 2] << 8 | data[at + 3]
             start += 2
+            if size < 126:
+                break
         elif size > 126:
             break
         stop = start + size
