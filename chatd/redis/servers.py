@@ -140,9 +140,13 @@ class Servers:
 
     @property
     def layout(self) -> str:
-        """Say what decides where a shard is: who has another layout looks for the same channel elsewhere."""
+        """Say what decides where a shard is: who has another layout looks for the same channel elsewhere.
+
+        Who calls a single server by another name still finds everything there.
+        """
         config = self.config
-        where = f" on {', '.join(sorted(config.servers))}" if config.kind == "servers" else ""
+        are_hashed = config.kind == "servers" and len(config.servers) > 1
+        where = f" on {', '.join(sorted(config.servers))}" if are_hashed else ""
         return f"{config.shards} shards{where}"
 
     def _open(self, address: Address, nursery: trio.Nursery) -> None:

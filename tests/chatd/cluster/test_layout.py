@@ -28,10 +28,13 @@ async def check(redis: Redis) -> None:
 async def test_a_node_with_another_layout_than_those_that_live_is_refused(redis_server: RedisServer) -> None:
     same = msgspec.structs.replace(REDIS, servers=(redis_server.address,))
     other = msgspec.structs.replace(same, shards=64)
-    elsewhere = msgspec.structs.replace(same, servers=(redis_server.address.replace("127.0.0.1", "localhost"),))
+    another_name = redis_server.address.replace("127.0.0.1", "localhost")
+    renamed = msgspec.structs.replace(same, servers=(another_name,))
+    elsewhere = msgspec.structs.replace(same, servers=(redis_server.address, another_name))
     await check(other)
     async with running_site(redis_server, "one"):
         await check(same)
+        await check(renamed)
         for wrong in (other, elsewhere):
             with pytest.RaisesGroup(pytest.RaisesExc(ConfigError, match=r"redis\.shards, redis\.servers: one\.")):
                 await check(wrong)
