@@ -42,6 +42,7 @@ class Logs:
         in_use: Callable[[ChannelName], bool],
         clock: Callable[[], float],
         new_epoch: Callable[[], Epoch],
+        opened: Callable[[Log], None],
     ) -> None:
         self.known: dict[ChannelName, Log] = {}
         self._store = store
@@ -50,6 +51,7 @@ class Logs:
         self._in_use = in_use
         self._clock = clock  # Unix seconds
         self._new_epoch = new_epoch
+        self._opened = opened  # called with a log before anybody else has it
         self._opening: dict[ChannelName, trio.Event] = {}
         self._lost_before = 0  # Unix milliseconds: older messages may not have been their channel's last
         self._copied_at = 0
@@ -91,7 +93,9 @@ class Logs:
             self._make_room()
             done = self._opening[channel] = trio.Event()
             try:
-                self.known[channel] = await self._load(channel)
+                log = await self._load(channel)
+                self._opened(log)
+                self.known[channel] = log
             finally:
                 del self._opening[channel]
                 done.set()

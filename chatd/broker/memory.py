@@ -3,7 +3,9 @@
 What a crash costs, by history:
 
     durable  numbered → stored → delivered and acknowledged. Killed before "stored": nobody saw it, the sender resends
-             with the same key. Killed after: the resend finds it in the store.
+             with the same key. Killed after: the resend finds it in the store. A store that failed without saying
+             whether it kept a message is asked where the channel ends before anything else gets a place there; what it
+             kept is delivered then.
     recent   numbered → delivered and acknowledged → saved within `broker.save_seconds`. Killed in between: the newest
              moments are gone; the channel is reborn under a new epoch, so no reader is told that it missed nothing.
     none     numbered → delivered. Nothing is kept.
@@ -21,6 +23,7 @@ from chatd.broker.keys import Keys, KnownKey, known_key
 from chatd.broker.log import Log
 from chatd.broker.logs import Logs, TooManyChannels
 from chatd.broker.saver import Saver
+from chatd.broker.unsure import Unsure
 from chatd.config import Namespace
 from chatd.counters import Latency
 from chatd.settings import Settings
@@ -63,9 +66,10 @@ class MemoryBroker:
         self._deliver = deliver
         self._clock = clock  # Unix seconds
         self._commit_latency = commit_latency
-        self._logs = Logs(store, self._config, rules, in_use, clock, new_epoch)
+        self._logs = Logs(store, self._config, rules, in_use, clock, new_epoch, self._opened)
         self._keys = Keys(self._config.dedupe_keys)
         self._saver = Saver(store, self._config)
+        self._unsure = Unsure()
         self._published = 0
         self._duplicates = 0
         self._waiting = 0
@@ -83,6 +87,7 @@ class MemoryBroker:
             nursery.start_soon(self._saver.run)
             nursery.start_soon(self._logs.run)
             nursery.start_soon(self._patience_loop)
+            nursery.start_soon(self._settle_loop)
 
     async def stop(self) -> None:
         """Save what is left; after this nothing may be published."""
@@ -248,9 +253,11 @@ class MemoryBroker:
         if commit.error is not None:
             # What was numbered after these fails too (the store promises it), so the channels start again from the
             # store's last seq, and no reader sees a hole.
-            for log, _, _ in commit.items:
+            for log, message, draft in commit.items:
                 if self._logs.known.get(log.channel) is log:
                     del self._logs.known[log.channel]
+                if log.channel not in self._logs.known:
+                    self._unsure.add(message, draft)
             self._forget_commit(commit)
             _log.error("store failed", error=str(commit.error), messages=len(commit.items))
             return
@@ -260,6 +267,25 @@ class MemoryBroker:
             log.arrived(message)
             self._commit_latency.observe(max(0, now - message.at) / 1000)
         self._deliver([(message, draft) for _, message, draft in commit.items])
+
+    def _opened(self, log: Log) -> None:
+        """Deliver what the store kept without saying so, before anything else happens in the channel."""
+        kept = self._unsure.settle(log)
+        for message, _ in kept:
+            self._keys.put((message.sender, message.key), known_key(log.channel, message.place))
+        if kept:
+            _log.info("the store had kept it", channel=log.channel, messages=len(kept))
+            self._deliver(kept)
+
+    async def _settle_loop(self) -> None:
+        """Open channels of which that is not known, so that their readers need not wait for the next message."""
+        while True:
+            await trio.sleep(RETRY_SECONDS)
+            for channel in self._unsure:
+                try:
+                    await self._logs.open(channel)
+                except (StoreError, TooManyChannels):
+                    break
 
     def _forget_commit(self, commit: Commit) -> None:
         for log, message, _ in commit.items:

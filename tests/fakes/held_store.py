@@ -55,6 +55,11 @@ class HeldStore:
         while self._untold:
             self._untold.popleft()(None)
 
+    def deny(self) -> None:
+        """Keep the oldest waiting write, and tell that it failed, as a store does that was lost before it answered."""
+        self.keep()
+        self._untold.pop()(StoreUnavailable("no answer"))
+
     def release(self, count: int = 1) -> None:
         """Keep and tell the oldest waiting writes, if there are so many."""
         for _ in range(min(count, len(self.waiting))):

@@ -201,6 +201,37 @@ async def test_what_was_stored_before_the_failure_is_delivered(bench: Bench) -> 
     assert bench.desk.seqs() == [1, 2]
 
 
+async def test_what_the_store_kept_and_denied_is_delivered_before_what_comes_next(bench: Bench) -> None:
+    reader = Reader(bench.desk, DURABLE)
+    await reader.come()
+    await bench.publish("a")
+    denied = await bench.begin("b", "c")
+    await bench.begin("d", channel=OTHER)
+    bench.store.deny()
+    bench.store.fail()
+    await wait_all_tasks_blocked()
+    assert codes(denied) == [ErrorCode.UNAVAILABLE] * 2
+    assert bench.desk.seqs() == [1]
+    assert (await bench.publish("e")).place.seq == 4
+    reader.leave()
+    assert [message.key for message in reader.seen] == ["a", "b", "c", "e"]
+    assert (await bench.publish("b", retry=True)).duplicate
+    assert (await bench.publish("d", channel=OTHER)).place.seq == 1
+    assert bench.desk.seqs(OTHER) == [1]
+
+
+async def test_readers_need_not_wait_for_the_next_message(bench: Bench, autojump_clock: MockClock) -> None:
+    bench.nursery.start_soon(bench.broker.run)
+    await bench.begin("a")
+    bench.store.read_error = StoreUnavailable("no database")
+    bench.store.deny()
+    await trio.sleep(60)
+    assert bench.desk.seqs() == []
+    bench.store.read_error = None
+    await trio.sleep(60)
+    assert bench.desk.seqs() == [1]
+
+
 async def test_a_busy_store_gives_the_seqs_back(bench: Bench) -> None:
     await bench.publish("a")
     first = await bench.begin("b")
@@ -634,6 +665,7 @@ class Scene:
         self.coming: set[int] = set()
         self.count = 0
         self.answers: list[Answers] = []
+        self.denied: set[str] = set()
 
     async def publish(self, number: int) -> None:
         """Begin to publish to some channels."""
@@ -677,6 +709,15 @@ class Scene:
         """Let the store lose what waits."""
         self.bench.store.fail()
 
+    async def deny(self, number: int) -> None:
+        """Let the store lose what waits, but for some writes that it keeps without knowing."""
+        store = self.bench.store
+        store.tell()
+        for _ in range(min(number % 3 + 1, len(store.waiting))):
+            self.denied |= {message.key for message in store.waiting[0][0]}
+            store.deny()
+        store.fail()
+
     async def busy(self, number: int) -> None:
         """Let the store refuse writes, or take them again."""
         self.bench.store.is_busy = number % 3 == 0
@@ -697,6 +738,8 @@ class Scene:
             store.let_read(100)
             store.release_all()
             await wait_all_tasks_blocked()
+        for channel in (DURABLE, OTHER):
+            await self.bench.broker.recover(ChannelName(channel), None, lambda: None)
         assert not self.coming
         assert not store.waiting
         for reader in self.readers:
@@ -711,7 +754,7 @@ class Scene:
             places = [message.place for message in delivered if message.channel == channel]
             assert [place.seq for place in places] == list(range(1, len(places) + 1))
             assert [message.place for message in self.bench.store.kept.get(channel, {}).values()] == places
-        assert published == {message.place for message in delivered}
+        assert published == {message.place for message in delivered if message.key not in self.denied}
         assert len({(message.sender, message.key) for message in delivered}) == len(delivered)
         for reader in self.readers:
             reader.leave()
@@ -727,6 +770,7 @@ STEPS: list[Step] = [
     Scene.release,
     Scene.keep,
     Scene.fail,
+    Scene.deny,
     Scene.busy,
     Scene.slow_reads,
     Scene.let_read,
