@@ -15,14 +15,17 @@ from chatd.accounts.tokens import TokenError
 from chatd.backend.caller import Caller, caller_of_key
 from chatd.backend.key_text import KeyHash, key_id_of
 from chatd.config import Backend
+from chatd.limits import TokenBucket
 from protocol.codes import ErrorCode
 from storage import Store, StoreError
 from storage.records import ApiKeyRecord
 
 _log = structlog.get_logger("keys")
 
-# A key that is not known may have been made a moment ago; the store is asked for such at most this often.
-_UNKNOWN_SECONDS = 1.0
+# A key that is not known may have been made a moment ago; the store is asked for such at most this often, so that who
+# tries any keys cannot load it. Keys that others make are made by hand or a few at a time.
+_LOOKS_PER_SECOND = 5.0
+_LOOKS_AT_ONCE = 20
 
 
 class ApiKeys:
@@ -36,7 +39,7 @@ class ApiKeys:
         self._known: dict[str, tuple[ApiKeyRecord, Caller]] = {}
         self._used: dict[str, int] = {}  # not saved yet; Unix milliseconds
         self._ended: set[str] = set()  # of which that was told
-        self._unknown_until = 0.0
+        self._looks = TokenBucket(_LOOKS_PER_SECOND, _LOOKS_AT_ONCE)
         self._store_fails = False
         self.on_ended: list[Callable[[str], None]] = []
 
@@ -146,10 +149,8 @@ class ApiKeys:
         return self._used.get(key_id)
 
     async def _look_for(self, key_id: str) -> None:
-        now = self._clock()
-        if now < self._unknown_until:
+        if self._looks.take(self._clock()):
             return
-        self._unknown_until = now + _UNKNOWN_SECONDS
         record = await self._store.api_key(key_id)
         if record is not None:
             self.take(record)

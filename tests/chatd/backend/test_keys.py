@@ -49,6 +49,19 @@ async def test_a_key_of_another_deployment_is_refused(rig: Rig) -> None:
     assert await code(rig, text) == ErrorCode.BAD_TOKEN
 
 
+async def test_keys_that_others_make_count_at_once_and_guesses_do_not_reach_the_store_for_long(rig: Rig) -> None:
+    others = Keyring(rig.store, KeyHash(SECRET), lambda: 0.0)
+    for title in ("web", "mobile"):
+        _, text = await others.create(title, ["*"], ["*"])
+        assert (await rig.node.backend.keys.verify(text)).actions
+    for _ in range(100):
+        await code(rig, new_key()[1])
+    _, text = await others.create("late", ["*"], ["*"])
+    assert await code(rig, text) == ErrorCode.BAD_TOKEN
+    await rig.node.backend.keys.refresh()
+    assert (await rig.node.backend.keys.verify(text)).actions
+
+
 async def test_a_revoked_key_is_refused_and_its_end_is_told_once_known(rig: Rig) -> None:
     text = await make(rig)
     await rig.node.backend.keys.verify(text)

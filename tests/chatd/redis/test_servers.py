@@ -182,6 +182,7 @@ async def test_a_topology_that_cannot_be_asked_any_more_ends_nothing(
         async with connected(address, kind="sentinel", shards=4) as servers:
             with redis.Redis(host, int(port), retry=NO_RETRY) as sentinel:
                 sentinel.execute_command("ACL", "SETUSER", "default", "resetpass", ">another password")
+                sentinel.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # they stay logged in
             servers.look_again()
             with trio.fail_after(PATIENCE_SECONDS):
                 while "where the shards are is not known" not in capsys.readouterr().out:  # noqa: ASYNC110
