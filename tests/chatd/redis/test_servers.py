@@ -17,6 +17,7 @@ from chatd.redis.scripts import Script
 from chatd.redis.servers import Servers
 from tests.conftest import StartRedis
 from tests.fakes.certificate import make_certificate
+from tests.rig.cluster import until
 from tests.rig.ports import free_port
 from tests.rig.redis import NO_RETRY, RedisCluster, RedisServer
 from tests.rig.sentinel import running_sentinel
@@ -182,10 +183,9 @@ async def test_a_topology_that_cannot_be_asked_any_more_ends_nothing(start_redis
             with redis.Redis(host, int(port), retry=NO_RETRY) as sentinel:
                 sentinel.execute_command("ACL", "SETUSER", "default", "resetpass", ">another password")
                 sentinel.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # they stay logged in
-            with capture_logs() as logged, trio.fail_after(PATIENCE_SECONDS):
+            with capture_logs() as logged:
                 servers.look_again()
-                while not any(line["event"] == "where the shards are is not known" for line in logged):
-                    await trio.sleep(0.02)
+                await until(lambda: any(line["event"] == "where the shards are is not known" for line in logged))
             await use_every_shard(servers)
 
 
