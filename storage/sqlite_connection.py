@@ -1,12 +1,14 @@
 """Opens connections to the database file, each with the settings that the store's promises rest on."""
 
 import sqlite3
+import time
 from pathlib import Path
 
 from storage import StoreUnavailable
 
 OLDEST_SQLITE = (3, 38, 0)  # STRICT tables, and JSON built in
 BUSY_SECONDS = 10.0  # two processes may migrate or back up at once
+BUSY_PAUSE_SECONDS = 0.01
 CHECKPOINT_PAGES = 4000  # 16 MiB: a page that is written often goes to the database once for many transactions
 WAL_BYTES = 64 * 1024 * 1024  # a log that grew under a long read is cut back to this
 
@@ -69,8 +71,27 @@ def _connect(path: Path, mode: str, *pragmas: str) -> sqlite3.Connection:
         raise StoreUnavailable(f"{path}: {error}") from error
     try:
         for pragma in pragmas:
-            connection.execute(pragma)
+            _set(connection, pragma)
     except sqlite3.Error as error:
         connection.close()
         raise StoreUnavailable(f"{path}: {error}") from error
     return connection
+
+
+def _set(connection: sqlite3.Connection, pragma: str) -> None:
+    """Run a pragma; while another connection has the lock that it needs, again for `BUSY_SECONDS`.
+
+    SQLite waits for locks by itself, but not where two that wait could wait for each other
+    (https://www.sqlite.org/c3ref/busy_handler.html): of several that give one new file its write-ahead log at once, it
+    refuses some at once.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(pragma)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(BUSY_PAUSE_SECONDS)
+        else:
+            return

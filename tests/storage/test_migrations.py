@@ -3,7 +3,9 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -70,20 +72,17 @@ def test_a_migration_that_fails_leaves_nothing_and_those_before_it_stay(connecti
 
 def test_of_several_that_migrate_at_once_each_finds_a_whole_schema(tmp_path: Path) -> None:
     migrations = [Migration(number, "step", f"CREATE TABLE t{number} (a TEXT)") for number in range(1, 20)]
-    made: list[int] = []
     barrier = threading.Barrier(4)
 
-    def run() -> None:
+    def run(_: int) -> list[int]:
+        barrier.wait(timeout=60)
         with closing(connect_writer(tmp_path / "chatd.sqlite3")) as connection:
-            barrier.wait()
-            made.extend(migration.number for migration in migrate(connection, migrations, lambda: 1))
+            made = [migration.number for migration in migrate(connection, migrations, lambda: 1)]
             assert pending(connection, migrations) == []
+            return made
 
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        made = list(chain.from_iterable(threads.map(run, range(4))))
     assert sorted(made) == list(range(1, 20))
 
 

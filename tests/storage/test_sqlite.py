@@ -2,6 +2,8 @@
 
 import sqlite3
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from storage import StoreError, StoreUnavailable
 from storage.file_lock import DatabaseInUse, FileLock
 from storage.migrations import MigrationError
 from storage.sqlite import SqliteSettings, open_sqlite
+from storage.sqlite_connection import connect_writer
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -27,6 +30,21 @@ async def test_a_second_store_on_the_same_file_is_refused_until_the_first_is_clo
         await store.put_meta("name", "value")
     async with open_sqlite(path) as store:
         assert await store.get_meta("name") == "value"
+
+
+def test_of_several_that_open_a_new_file_at_once_none_is_refused(tmp_path: Path) -> None:
+    barrier = threading.Barrier(4)
+
+    def connect(path: Path) -> str:
+        barrier.wait(timeout=60)
+        with closing(connect_writer(path)) as connection:
+            (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+            return str(mode)
+
+    # Once in some fifteen times two of four are at the same step: often enough for fifty files.
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(50):
+            assert list(threads.map(connect, [tmp_path / f"{number}.sqlite3"] * 4)) == ["wal"] * 4
 
 
 async def test_the_lock_is_free_after_a_failed_opening(tmp_path: Path) -> None:
