@@ -99,6 +99,14 @@ plain_text(PyObject *object, Piece *piece)
     return 1;
 }
 
+/* Write a number in `width` bytes, the highest first. */
+static inline void
+put_number(char *to, uint64_t number, int width)
+{
+    for (int index = 0; index < width; index++)
+        to[index] = (char)(number >> (8 * (width - 1 - index)));
+}
+
 /* Make one whole unmasked frame of the pieces, one after the other. Inline, so that words are copied without a call. */
 static inline __attribute__((always_inline)) PyObject *
 frame_of(int first, const Piece *pieces, int count)
@@ -107,16 +115,15 @@ frame_of(int first, const Piece *pieces, int count)
 #pragma GCC unroll 20
     for (int index = 0; index < count; index++)
         size += pieces[index].size;
-    unsigned char head[LONGEST_HEAD] = {(unsigned char)first};
+    char head[LONGEST_HEAD] = {(char)first};
     int head_size = 2;
     if (size < 126) {
-        head[1] = (unsigned char)size;
+        head[1] = (char)size;
     } else {
         int wide = size < 65536 ? 2 : 8;
         head[1] = wide == 2 ? 126 : 127;
         head_size += wide;
-        for (int index = 0; index < wide; index++)
-            head[2 + index] = (unsigned char)((unsigned long long)size >> (8 * (wide - 1 - index)));
+        put_number(head + 2, (uint64_t)size, wide);
     }
     PyObject *frame = PyBytes_FromStringAndSize(NULL, head_size + size);
     if (frame == NULL)
@@ -167,31 +174,39 @@ all_texts(PyObject *const *objects, Piece *pieces, int count, int (*take)(PyObje
     return all;
 }
 
+/* Take a message's channel and epoch, sender and key from its arguments; else as `all_texts`. */
+static inline __attribute__((always_inline)) int
+texts_of_message(PyObject *const *given, Piece *texts, int (*take)(PyObject *, Piece *))
+{
+    int place = all_texts(given, texts, 2, take);
+    int from = place < 0 ? -1 : all_texts(given + 3, texts + 2, 2, take);
+    return from < 0 ? -1 : place & from;
+}
+
 static PyObject *
 message_frame(PyObject *self, PyObject *const *given, Py_ssize_t count)
 {
     Number seq, at;
-    Piece place[2], from[2]; /* channel and epoch, sender and key */
+    Piece texts[4];
     if (!is_called_with(count, 7, "message_frame") || !is_bytes(given[6]) || number_of(given[2], &seq) < 0 ||
         number_of(given[5], &at) < 0)
         return NULL;
-    int place_is_plain = all_texts(given, place, 2, plain_text);
-    int from_is_plain = place_is_plain < 0 ? -1 : all_texts(given + 3, from, 2, plain_text);
-    if (from_is_plain < 0)
+    int is_plain = texts_of_message(given, texts, plain_text);
+    if (is_plain < 0)
         return NULL;
-    if (!place_is_plain || !from_is_plain)
+    if (!is_plain)
         Py_RETURN_NONE;
     Piece pieces[] = {
         WORDS("{\"type\":\"message\",\"channel\":\""),
-        place[0],
+        texts[0],
         WORDS("\",\"epoch\":\""),
-        place[1],
+        texts[1],
         WORDS("\",\"seq\":"),
         digits(&seq),
         WORDS(",\"from\":\""),
-        from[0],
+        texts[2],
         WORDS("\",\"key\":\""),
-        from[1],
+        texts[3],
         WORDS("\",\"at\":"),
         digits(&at),
         WORDS(",\"data\":"),
@@ -242,8 +257,7 @@ static void
 set_head(Head *head, int first, uint64_t number, int width)
 {
     head->bytes[0] = (char)first;
-    for (int index = 0; index < width; index++)
-        head->bytes[1 + index] = (char)(number >> (8 * (width - 1 - index)));
+    put_number(head->bytes + 1, number, width);
     head->size = 1 + width;
 }
 
@@ -319,33 +333,32 @@ static PyObject *
 packed_message_frame(PyObject *self, PyObject *const *given, Py_ssize_t count)
 {
     Head seq, at;
-    Piece place[2], from[2]; /* channel and epoch, sender and key */
+    Piece texts[4];
     if (!is_called_with(count, 7, "packed_message_frame") || !is_bytes(given[6]) || pack_number(given[2], &seq) < 0 ||
         pack_number(given[5], &at) < 0)
         return NULL;
-    int place_is_ascii = all_texts(given, place, 2, ascii_text);
-    int from_is_ascii = place_is_ascii < 0 ? -1 : all_texts(given + 3, from, 2, ascii_text);
-    if (from_is_ascii < 0)
+    int is_ascii = texts_of_message(given, texts, ascii_text);
+    if (is_ascii < 0)
         return NULL;
-    if (!place_is_ascii || !from_is_ascii)
+    if (!is_ascii)
         Py_RETURN_NONE;
-    Head channel = text_head(&place[0]), epoch = text_head(&place[1]);
-    Head sender = text_head(&from[0]), key = text_head(&from[1]);
+    Head channel = text_head(&texts[0]), epoch = text_head(&texts[1]);
+    Head sender = text_head(&texts[2]), key = text_head(&texts[3]);
     Piece pieces[] = {
         WORDS("\x88\xA4type\xA7message\xA7" "channel"),
         packed(&channel),
-        place[0],
+        texts[0],
         WORDS("\xA5" "epoch"),
         packed(&epoch),
-        place[1],
+        texts[1],
         WORDS("\xA3seq"),
         packed(&seq),
         WORDS("\xA4" "from"),
         packed(&sender),
-        from[0],
+        texts[2],
         WORDS("\xA3key"),
         packed(&key),
-        from[1],
+        texts[3],
         WORDS("\xA2" "at"),
         packed(&at),
         WORDS("\xA4" "data"),
