@@ -14,6 +14,7 @@ Beside it, `direct` is what a ring needs to send the same way (chatd/ring.py) wh
 A turn is one pass of trio's scheduler over all the sessions that had something to read.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ class State(Enum):
     CLOSED = auto()  # gone
 
 
-class Outlet:
+class Outlet(ABC):
     """The way out of a session, which derives from it. On the trio thread; only `make_room` waits."""
 
     __slots__ = (
@@ -126,7 +127,7 @@ class Outlet:
             self.send(frame)
 
     def _say(self, frames: bytes) -> None:
-        """Send answers and the like at the end of this turn, however much waits: `_make_room` bounds them."""
+        """Send answers and the like at the end of this turn, however much waits: `make_room` bounds them."""
         if self._held is not None:
             self._held.append(frames)
         elif self._outbox is not None:
@@ -279,13 +280,13 @@ class Outlet:
 
     # The session's own.
 
+    @abstractmethod
     def close(self, code: int, reason: str) -> None:
         """Begin to close: nothing is sent after the close frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lose(self) -> None:
         """End at once."""
-        raise NotImplementedError
 
 
 def send_to_all(data: bytes, sessions: Iterable[Outlet]) -> None:
