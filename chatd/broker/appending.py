@@ -10,7 +10,7 @@ What a crash between two of them costs: the message stays in the write-ahead str
 (chatd/broker/leftovers.py). Nothing here waits: answers of Redis and of the store come as calls.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -97,6 +97,18 @@ class Append:
 Row = tuple[Append | None, StoredMessage, Routed, Head, bytes]
 """A durable message on its way into the store: who waits for it, and its entry in the write-ahead stream."""
 
+
+class Write:
+    """Messages that the store is writing together."""
+
+    __slots__ = ("rows", "runs", "started")
+
+    def __init__(self, rows: Sequence[Row], runs: Mapping[int, str], started: float) -> None:
+        self.rows = rows
+        self.runs = runs  # by shard, the process of the Redis server that placed them
+        self.started = started  # on trio's clock
+
+
 Post = Callable[[Sequence[Row]], None]
 """Takes stored messages of member channels to the nodes of their members, then takes them off. Never waits."""
 
@@ -114,6 +126,7 @@ class Appender:
         self.on_numbered: Callable[[StoredMessage, Draft], None] = lambda _message, _draft: None
         """Takes each message of a subscribed channel that this node placed, as soon as it has its place."""
         self.under_way: set[tuple[int, bytes]] = set()  # entries of write-ahead streams that this node works on
+        self.writes: set[Write] = set()  # that the store has not answered
         self.on_members_changed: Callable[[Draft], None] = lambda _: None
         self.members_version: Callable[[Draft], str | None] = lambda _: None
         """Returns which version of the members a draft's audience is; None where members cannot change."""
@@ -144,7 +157,7 @@ class Appender:
         """Send one draft; its batch gets the answer, at once if it `is_full`. `now` is trio's time."""
         head, draft = append.head, append.draft
         append.batch.begin(append.index)
-        if self._unstored >= self._most_unstored and head.namespace.history == "durable":
+        if self.is_full and head.namespace.history == "durable":
             if now < self._try_again_at:
                 append.batch.answer(append.index, _NOT_STORED)
                 return
@@ -274,13 +287,17 @@ class Appender:
         self.waiting += len(rows)
         for _, _, _, head, wal in rows:
             self.under_way.add((head.shard, wal))
-        started = trio.current_time()
+        runs = {shard: self._servers.line(shard).run_id for shard in {row[3].shard for row in rows}}
+        write = Write(rows, runs, trio.current_time())
+        self.writes.add(write)
         try:
-            self._store.submit([row[1] for row in rows], partial(self._stored, rows, started))
+            self._store.submit([row[1] for row in rows], partial(self._stored, write))
         except StoreError as error:
-            self._stored(rows, started, error)
+            self._stored(write, error)
 
-    def _stored(self, rows: list[Row], started: float, error: Exception | None) -> None:
+    def _stored(self, write: Write, error: Exception | None) -> None:
+        self.writes.discard(write)
+        rows = write.rows
         self.waiting -= len(rows)
         if error is not None:
             # They stay in the write-ahead stream: whoever looks for leftovers tries again, and a resend does.
@@ -293,7 +310,7 @@ class Appender:
                     append.batch.answer(append.index, _NOT_STORED)
             return
         self._unstored = 0
-        self.latency.observe(trio.current_time() - started, len(rows))
+        self.latency.observe(trio.current_time() - write.started, len(rows))
         posts = [row for row in rows if row[2].audience] if self.post is not None else []
         self.take_off([row for row in rows if not row[2].audience] if posts else rows)
         if posts and self.post is not None:

@@ -23,7 +23,6 @@ from chatd.broker.log import REBIRTH_JUMP, Log
 from chatd.broker.record import read_id
 from chatd.config import Broker, Namespace
 from chatd.redis import RedisUnavailable
-from chatd.redis.line import Line
 from chatd.redis.packing import Template
 from chatd.redis.scripts import Script
 from chatd.redis.servers import Servers
@@ -33,9 +32,8 @@ from storage.records import Place
 
 _LOOK = Script("look", keys=2)
 _OPEN = Script("open", keys=1)
-_SETTLE = Script("settle", keys=1)
 
-# How often opening is tried anew because another node opened at the same moment.
+# How often opening is tried anew because another node opened at the same moment, or the store is still written to.
 _ROUNDS = 16
 
 
@@ -88,6 +86,7 @@ class Heads:
         self._opening: dict[ChannelName, trio.Event] = {}
         self._copied_at = 0
         self._forget_ms = int(config.forget_seconds * 1000)
+        self._settle_ms = int(config.settle_seconds * 1000)
 
     def __len__(self) -> int:
         return len(self.known) + len(self._older)
@@ -120,14 +119,6 @@ class Heads:
         self.known = {}
         self._older = {}
 
-    def say_unsettled(self, line: Line) -> None:
-        """Note, in all shards of a server that was restarted, that messages are still on their way into the store."""
-        shards = self._servers.shards
-        for shard in range(shards.count):
-            if self._servers.line(shard) is line:
-                command = _SETTLE.whole_command((shards.key(shard, "shard"), int(self._config.settle_seconds * 1000)))
-                line.send(command, lambda _: None)
-
     async def open(self, channel: ChannelName) -> Head:
         """Return the head, looking in Redis and in the store if it is not known.
 
@@ -159,7 +150,7 @@ class Heads:
         for _ in range(_ROUNDS):
             run_id = self._servers.line(shard).run_id
             answer = await self._servers.run_script(
-                shard, _LOOK, (head.key, shards.key(shard, "shard"), run_id, self._forget_ms)
+                shard, _LOOK, (head.key, shards.key(shard, "shard"), run_id, self._forget_ms, self._settle_ms)
             )
             born, now, settled = (int(number) for number in answer[:3])
             last = answer[3]
@@ -170,13 +161,19 @@ class Heads:
                 head.epoch, seq = read_id(last)
                 head.number = head.epoch
                 return self._take(head), seq
-        raise RedisUnavailable(f"{channel} is opened by too many nodes at once", ran=False)
+        raise RedisUnavailable(
+            f"{channel} cannot be opened: other nodes do, or still store what Redis forgot", ran=False
+        )
 
     async def _decide(self, head: Head, last: bytes, born: int, wait_ms: int) -> bytes:
-        """Say where a channel goes on that Redis does not know, or may know wrongly; empty: look again."""
+        """Say where a channel goes on that Redis does not know, or may know wrongly; empty: look again.
+
+        For what was placed before it forgot, and is not in the store yet, it waits first.
+        """
         history = head.namespace.history
         if history == "durable" and wait_ms > 0:
             await trio.sleep(wait_ms / 1000)
+            return b""  # it may have been said again
         stored = await self._store.head(head.channel) if history != "none" else None
         if last:
             epoch, seq = read_id(last)

@@ -4,7 +4,7 @@
                    │            └──► nodes of the members     posting.py
                    └─► pub/sub ─► feeds in order ─► deliver   feeds.py, feed.py
     recover, history: this node's memory, the log in Redis, the store     missed.py
-    where a channel stands, and whether Redis can be believed             heads.py
+    where a channel stands, and whether Redis can be believed             heads.py, unsettled.py
     what dead nodes left                                                  leftovers.py
 
 docs/explanation/broker-on-redis.md tells what every failure costs.
@@ -29,6 +29,7 @@ from chatd.broker.missed import Missed
 from chatd.broker.posting import Arrivals, Cluster, Poster
 from chatd.broker.reading import LogReader, unavailable
 from chatd.broker.saver import Saver
+from chatd.broker.unsettled import Unsettled
 from chatd.config import Namespace
 from chatd.counters import Latency
 from chatd.redis import RedisError
@@ -43,8 +44,8 @@ from storage.records import StoredMessage
 
 _DAY_MILLISECONDS = 86_400_000
 
-# Between two tries to send what Redis did not take: twice as long each time, up to the second. Thousands may wait while
-# a server is full or a failover goes on.
+# Between two tries to send what Redis did not take: twice as long each time, up to the longest. Thousands may wait
+# while a server is full or a failover goes on.
 _PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.32
 
@@ -121,6 +122,7 @@ class RedisBroker:
             clock,
         )
         self._leftovers = Leftovers(servers, self._heads, self.appender, config, local.audience, clock, random.random)
+        self._unsettled = Unsettled(servers, self.appender.writes, config)
         self._nursery: trio.Nursery | None = None
         self._about_now = 0.0  # trio's time, at most a tenth of `broker.publish_seconds` ago: asking costs too much
         self._batches: dict[Batch | Alone, float] = {}  # that somebody waits for, and since when
@@ -143,6 +145,7 @@ class RedisBroker:
             nursery.start_soon(self.arrivals.run)
             nursery.start_soon(self._leftovers.run)
             nursery.start_soon(self._saver.run)
+            nursery.start_soon(self._unsettled.run)
             try:
                 await self._patience_loop()
             finally:
@@ -160,8 +163,7 @@ class RedisBroker:
         if before == line.run_id:
             return
         self._heads.forget_all()
-        if before is not None and self.appender.under_way:
-            self._heads.say_unsettled(line)
+        self._unsettled.say()
 
     # Publishing.
 

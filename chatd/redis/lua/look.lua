@@ -4,6 +4,7 @@
 --       2  the shard: a hash of `run` (the server's process that `born` is about), `born`, `settled`
 -- ARGV  1  run id of the server's process
 --       2  when the log may be forgotten, in milliseconds from now
+--       3  how long nodes may take to say that what they placed before is still on its way, in milliseconds
 --
 -- Returns  {born, now, settled, "EPOCH-SEQ" or ""}
 --   born     since when (Unix milliseconds) the shard has lost nothing: when its process was first seen, or its data gone
@@ -13,9 +14,14 @@ local time = redis.call('TIME')
 local now = time[1] .. string.format('%03d', time[2] / 1000)
 local shard = redis.call('HMGET', KEYS[2], 'run', 'born', 'settled')
 local born = shard[2]
+local settled = shard[3] or '0'
 if shard[1] ~= ARGV[1] then
   born = now
-  redis.call('HSET', KEYS[2], 'run', ARGV[1], 'born', now)
+  if shard[1] then
+    -- It came back with data, or is a replica that took over: it may know less than nodes that have not come back yet.
+    settled = string.format('%.0f', math.max(tonumber(settled), now + tonumber(ARGV[3])))
+  end
+  redis.call('HSET', KEYS[2], 'run', ARGV[1], 'born', now, 'settled', settled)
 end
 local last = ''
 local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
@@ -27,4 +33,4 @@ if not info.err then
   end
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
-return {born, now, shard[3] or '0', last}
+return {born, now, settled, last}

@@ -112,6 +112,69 @@ async def test_a_redis_that_comes_back_with_older_data_gives_no_place_twice(
         await witness.check(store, one.desk, two.desk)
 
 
+async def test_a_place_that_redis_forgot_and_the_store_has_not_yet_is_not_given_to_another(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    server = start_redis()
+    config = redis_config(server.address, leftover_seconds=60, settle_seconds=0.3)
+    async with open_sqlite(tmp_path / "chatd.sqlite3") as store:
+        slow = SlowStore(store)
+        async with (
+            redis_node(slow.as_store(), config, channels=[DURABLE], name="one") as one,
+            redis_node(store, config, channels=[DURABLE], name="two") as two,
+            trio.open_nursery() as nursery,
+        ):
+            await one.desk.placed(draft("before"))
+            with server.client() as client:
+                client.save()
+            slow.is_slow = True
+            nursery.start_soon(one.desk.placed, draft("slow"))
+            await until(lambda: slow.waits == 1)
+            await trio.to_thread.run_sync(server.kill)
+            await trio.to_thread.run_sync(server.start)
+            nursery.start_soon(two.desk.placed, draft("quick"))
+            await trio.sleep(1.5)  # several times `settle_seconds`
+            assert [message.key for message in await store.history(DURABLE, limit=9)] == ["before"]
+            slow.go_on()
+        stored = await store.history(DURABLE, limit=9)
+        assert [message.key for message in stored] == ["before", "slow", "quick"]
+        assert stored[1].place.seq == 2
+
+
+class SlowStore:
+    """A store whose writes wait while it is slow."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._waiting: list[tuple[Sequence[StoredMessage], Done]] = []
+        self.is_slow = False
+
+    def as_store(self) -> Store:
+        """Give it to who wants a whole store."""
+        return cast(Store, self)
+
+    @property
+    def waits(self) -> int:
+        """How many writes wait."""
+        return len(self._waiting)
+
+    def submit(self, messages: Sequence[StoredMessage], done: Done) -> None:
+        """Take messages, now or when it goes on."""
+        if self.is_slow:
+            self._waiting.append((messages, done))
+        else:
+            self._store.submit(messages, done)
+
+    def go_on(self) -> None:
+        """Write what waits."""
+        self.is_slow = False
+        for messages, done in self._waiting:
+            self._store.submit(messages, done)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+
 async def test_a_reader_whose_connection_is_replaced_misses_nothing(redis_server: RedisServer, tmp_path: Path) -> None:
     witness = Witness(DURABLE)
     async with two_nodes(tmp_path, redis_server.address) as (one, two, store):
