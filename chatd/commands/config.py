@@ -12,6 +12,8 @@ from chatd.commands.options import config_option, config_or_exit, exit_for
 from chatd.config import Config, ConfigError
 from chatd.credentials import check_credentials
 
+_HIDDEN = "(hidden)"
+
 
 @click.group()
 def config() -> None:
@@ -36,12 +38,23 @@ def check(path: Path | None) -> None:
 @config.command()
 @config_option
 @click.option("--changed", is_flag=True, help="Only what differs from the defaults.")
-def show(path: Path | None, changed: bool) -> None:
+@click.option("--passwords", is_flag=True, help="Print passwords too.")
+def show(path: Path | None, changed: bool, passwords: bool) -> None:
     """Print the configuration in force as TOML: the defaults, the file and the CHATD_… variables together."""
     tree = msgspec.to_builtins(config_or_exit(path))
+    if not passwords:
+        _hide_passwords(tree)
     if changed:
         tree = _differing(tree, msgspec.to_builtins(Config()))
     sys.stdout.write(as_toml(tree))
+
+
+def _hide_passwords(tree: dict[str, Any]) -> None:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            _hide_passwords(value)
+        elif key.endswith("password") and value:
+            tree[key] = _HIDDEN
 
 
 def _differing(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:

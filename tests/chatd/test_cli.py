@@ -132,6 +132,13 @@ def test_what_is_shown_is_a_configuration_with_the_same_content() -> None:
     assert run("config", "check", "--config", "shown.toml").exit_code == 0
 
 
+def test_passwords_are_shown_only_on_demand() -> None:
+    Path("config.toml").write_text('[redis]\npassword = "opensesame"\nusername = "chatd"\n')
+    assert run("config", "show", "--changed").stdout == '[redis]\nusername = "chatd"\npassword = "(hidden)"\n\n'
+    assert "opensesame" not in run("config", "show", CHATD_CASSANDRA__PASSWORD="opensesame").stdout
+    assert 'password = "opensesame"' in run("config", "show", "--passwords").stdout
+
+
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 
 
