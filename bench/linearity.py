@@ -51,6 +51,7 @@ class Line:
     work: str
     points: list[Point]
     title: str = ""
+    of: str = "node"  # or "worker"
 
     def times(self, point: Point) -> Spread | None:
         """Return what so many nodes with a core each carry, as a multiple of what one does."""
@@ -116,25 +117,27 @@ def measure(name: str, cores: Cores, seconds: float, rounds: int, show: Show, ca
         ScenarioFailed: A delivery was wrong.
     """
     work = (FOR_WORKERS if cassandra else WORKS)[name]
+    of = "worker" if cassandra else "node"
     points = {nodes: Point(nodes, [], []) for nodes in (WORKERS if cassandra else NODES)}
     for _ in range(rounds):
         for nodes, point in points.items():
             target = Target(workers=nodes, cassandra=cassandra) if cassandra else Target(nodes=nodes)
             result = run(work.scenario, work.load(nodes, seconds), target.launches(), Plan(cores), show)
             if not result.is_good:
-                raise ScenarioFailed(f"{name}, {nodes} nodes: deliveries were wrong")
+                raise ScenarioFailed(f"{name}, {nodes} {of}s: deliveries were wrong")
             [one] = result.rounds
             figures = one.figures
             redis = figures["redis_cpu"] / figures["deliveries_per_second"] * 1e6
             point.of_redis.append(redis)
             point.of_nodes.append(figures["server_cpu"] / figures["deliveries_per_second"] * 1e6 - redis)
-    return Line(name, list(points.values()), work.title)
+    return Line(name, list(points.values()), work.title, of)
 
 
 def as_table(line: Line) -> Table:
     """Make the table of one work."""
     table = Table(title=line.title, title_justify="left")
-    for heading in ("nodes", "µs of the nodes a delivery", "µs of Redis a delivery", "times what one node carries"):
+    of = line.of
+    for heading in (f"{of}s", f"µs of the {of}s a delivery", "µs of Redis a delivery", f"times what one {of} carries"):
         table.add_column(heading, justify="right")
     for point in line.points:
         cells = spread(point.of_nodes), spread(point.of_redis), line.times(point)
@@ -147,7 +150,8 @@ def save(lines: Sequence[Line], seconds: float, directory: Path) -> list[Path]:
     from bench.report import scaling_plots
 
     directory.mkdir(parents=True, exist_ok=True)
-    plot, figures = directory / "scaling-nodes.svg", directory / "scaling-nodes.json"
+    name = f"scaling-{lines[0].of}s"
+    plot, figures = directory / f"{name}.svg", directory / f"{name}.json"
     plot.write_text(scaling_plots.linearity(lines), "utf-8")
     plain = {
         "measured": time.strftime("%Y-%m-%d", time.gmtime()),

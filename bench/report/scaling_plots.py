@@ -10,8 +10,9 @@ _PALE = "#94a3b8"
 
 
 def linearity(lines: Sequence[Line]) -> str:
-    """Draw what so many nodes carry, as a multiple of what one does, beside the straight line."""
-    figure, axes = figure_of("What nodes with a core each carry", "nodes", "times what one carries")
+    """Draw what so many nodes, or workers, carry, as a multiple of what one does, beside the straight line."""
+    of = lines[0].of
+    figure, axes = figure_of(f"What {of}s with a core each carry", f"{of}s", "times what one carries")
     for line, colour in zip(lines, COLOURS, strict=False):
         numbers = [point.nodes for point in line.points]
         spreads = [found for point in line.points if (found := line.times(point))]
