@@ -86,6 +86,10 @@ class Crew:
         self._piece_first = 0
         self._piece_after = 0
         self._piece_number = 0
+        # The same for those who hear several streams.
+        self._heard = b""
+        self._heard_counters: list[int] = []
+        self._heard_number = 0
         self.connections: list[Connection] = []
         self.writers: list[Connection] = []
         self.totals = Totals()
@@ -353,6 +357,11 @@ class Crew:
                 connection.expected = after
                 arrived += stamp
                 piece_of(number)
+            elif connection.streams and data == self._heard and data and not connection.rest:
+                for counter in self._heard_counters:
+                    connection.take_of_stream(counter)
+                arrived += stamp
+                piece_of(self._heard_number)
             else:
                 self._received(connection, data, stamp)
                 if len(data) == _READ_BYTES:
@@ -390,8 +399,11 @@ class Crew:
                     connection.take(counter, counter + 1)
             number = self.deliveries.piece(scan.times)
             self.deliveries.record(stamp, number)
-            if whole and is_run and end == len(data) < _READ_BYTES and not scan.answers and not scan.others:
-                self._piece, self._piece_first, self._piece_after, self._piece_number = data, first, after, number
+            if whole and end == len(data) < _READ_BYTES and not scan.answers and not scan.others:
+                if is_run:
+                    self._piece, self._piece_first, self._piece_after, self._piece_number = data, first, after, number
+                elif connection.streams:
+                    self._heard, self._heard_counters, self._heard_number = data, counters, number
         if scan.answers or scan.errors:
             self._answered(connection, stamp)
         for first_byte, payload in scan.others:
@@ -505,7 +517,7 @@ class Crew:
         """Turn what was recorded into histograms, and tell the listener."""
         delivered = self.deliveries.flush()
         acked = self.acks.flush()
-        self._piece = b""  # its number ended with the flush
+        self._piece = self._heard = b""  # their numbers ended with the flush
         now = now_ns()
         if now >= self._next_tick:
             self._next_tick = now + int(_TICK_SECONDS * 1e9)
