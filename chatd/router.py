@@ -7,7 +7,7 @@ session ─ commands of one read ─► Router.send
              answers               in the order of the commands, joined with the turn's other writes
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -27,9 +27,6 @@ from protocol.messages import Error, Send, Sent
 from protocol.names import ChannelName
 from storage.records import StoredMessage
 
-PublishSoon = Callable[[Draft, Callable[[Published | Refused], None]], bool]
-"""Places one draft without a task, and calls back with its answer, once and later; False: nothing was done."""
-
 
 class Admission(Protocol):
     """Checks what a backend sends, in the place of a user's limits and rights."""
@@ -47,7 +44,6 @@ class Router:
         self._counters = counters
         self._monotonic = hub.monotonic
         self.broker: Broker  # set by the node: the broker delivers through this router
-        self.publish_soon: PublishSoon | None = None  # set by the node, where the broker has it
         self.hooks: Hooks | None = None  # set by the node, if a backend is asked what may be sent
         self.admission: Admission  # set by the node, of server sessions
 
@@ -60,13 +56,19 @@ class Router:
         user, permit = session.user, session.permit
         if permit is None or user is None or permit.address is not self._drafting.current(permit.address.name):
             return 0
+        if permit.address.is_member_channel and session.principal is not None:
+            newest = self._drafting.permit_now(session.principal, permit.address.name)
+            if not isinstance(newest, Permit):
+                return 0
+            permit = newest
         drafts = drafts_at_once(permit, commands, session.format.codec.encoding, session.id)
         if not drafts or not user.bucket.take_together(now, len(drafts)):
             return 0
         placed = self.broker.publish_at_once(drafts)
         count = len(placed)
-        if alone and not count and self.publish_soon is not None:
-            session.under_way = self.publish_soon(drafts[0], partial(self._answered, session, commands[0], now))
+        if alone and not count:
+            answered = partial(self._answered, session, commands[0], now)
+            session.under_way = self.broker.publish_soon(drafts[0], answered)
             if session.under_way:
                 return 1
         if count < len(drafts):
@@ -144,18 +146,23 @@ class Router:
                 permit = self._drafting.permit_now(principal, channel)
                 if permit is None:
                     permit = await self._drafting.permit(principal, channel)
-                session.permit = permit if isinstance(permit, Permit) and self._is_short(permit) else None
+                session.permit = self._kept(permit)
             if isinstance(permit, Refused):
                 outcomes.append(permit)
             else:
                 outcomes.append(draft_of_command(permit, command, encoding, session.id))
         return outcomes
 
-    def _is_short(self, permit: Permit) -> bool:
-        """Tell whether messages of the permit may go by `send_at_once`: nobody is asked who gets them or about them."""
-        return not permit.audience and not (
-            self.hooks is not None and self.hooks.screens(permit.address.namespace_name)
-        )
+    def _kept(self, permit: Permit | Refused) -> Permit | None:
+        """Return the permit for `send_at_once`; None where a backend is asked about each message.
+
+        Without its audience: members come and go, and who wrote to them once would hold on to all of them.
+        """
+        if isinstance(permit, Refused):
+            return None
+        if self.hooks is not None and self.hooks.screens(permit.address.namespace_name):
+            return None
+        return Permit(permit.sender, permit.address, ()) if permit.audience else permit
 
     async def publish(
         self, principal: Principal, channel: str, key: str, body: Body, retry: bool

@@ -68,7 +68,7 @@ class Session(Outlet):
         self.expires_at: int | None = None
         self.subscriptions: dict[ChannelName, Channel] | None = None
         self.bucket: TokenBucket | None = None
-        self.permit: Permit | None = None  # to write where it wrote last, if members have no say in it
+        self.permit: Permit | None = None  # to write where it wrote last, if no backend has a say in it
         self.refused = 0
         self.messages_in = 0
         self.heard = True  # anything was read since the keepalive last looked

@@ -128,6 +128,12 @@ class Broker(Protocol):
         a key or is marked `retry`, and what is of another channel than the first.
         """
 
+    def publish_soon(self, draft: Draft, done: Callable[[Published | Refused], None]) -> bool:
+        """Place one draft without a task, and call back with its answer when it is as durable as its namespace says.
+
+        Return False, with nothing done, where `publish` has to do it. `done` is called once, never before this returns.
+        """
+
     async def publish(self, drafts: Sequence[Draft]) -> list[Published | Refused]:
         """Place drafts, in their order; return one answer for each. Cancelling it leaves begun ones to finish."""
 

@@ -15,7 +15,7 @@ Item = tuple[Log, StoredMessage, Draft]
 class Commit:
     """What one `publish` gave to the store. `done` is called by the store, once, on the trio thread."""
 
-    __slots__ = ("_event", "_on_done", "error", "is_done", "items")
+    __slots__ = ("_event", "_on_done", "error", "is_done", "items", "tell")
 
     def __init__(self, on_done: "Callable[[Commit], None]") -> None:
         self.items: list[Item] = []
@@ -23,6 +23,8 @@ class Commit:
         self.is_done = False
         self._on_done = on_done
         self._event: trio.Event | None = None
+        self.tell: Callable[[], None] | None = None
+        """Called once, when the store has answered or was given up; for who has no task that waits."""
 
     def done(self, error: Exception | None) -> None:
         """Take the store's answer, deliver, and wake who waits."""
@@ -32,8 +34,7 @@ class Commit:
             self._on_done(self)
         finally:
             self._release()
-            if self._event is not None:
-                self._event.set()
+            self._wake()
 
     def refuse(self, error: Exception) -> None:
         """Take it that the store did not even begin."""
@@ -43,9 +44,15 @@ class Commit:
 
     def give_up(self) -> None:
         """Let nobody wait any longer: the store takes too long. What it says later is still taken."""
-        if self._event is not None:
-            self._event.set()
-            self._event = None
+        self._wake()
+
+    def _wake(self) -> None:
+        event, self._event = self._event, None
+        if event is not None:
+            event.set()
+        tell, self.tell = self.tell, None
+        if tell is not None:
+            tell()
 
     def _release(self) -> None:
         """Let go of the messages: who knows one of their keys holds this commit, for as long as keys are remembered."""

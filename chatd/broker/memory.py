@@ -153,6 +153,24 @@ class MemoryBroker:
             self._deliver(placed)
         return placed
 
+    def publish_soon(self, draft: Draft, done: Callable[[_Answer], None]) -> bool:
+        """Place one draft of a durable channel and call back with its answer when it is stored; see `Broker`."""
+        log = self._logs.known.get(draft.channel)
+        key = (draft.sender, draft.key)
+        if log is None or log.history != "durable" or draft.retry or self._keys.get(key) is not None:
+            return False
+        self._keys.turn()
+        message = self._number(log, draft, self._now())
+        commit = Commit(self._committed)
+        self._keys.younger[key] = self._keep_waiting(log, message, draft, commit)
+        self._submit(commit)
+        if commit.is_done:
+            return False  # the store did not even begin; `publish` says so
+        self._commits[commit] = trio.current_time()
+        placed = Placed(message.place, commit, False)
+        commit.tell = lambda: done(placed.answer())
+        return True
+
     async def _prepare(self, drafts: Sequence[Draft]) -> None:
         """Do what has to wait: bring every channel into memory, and ask the store for keys that were forgotten."""
         for draft in drafts:
@@ -216,10 +234,14 @@ class MemoryBroker:
         commit = batch.commit
         if commit is None:
             commit = batch.commit = Commit(self._committed)
+        batch.wait_for(Placed(message.place, commit, False))
+        return self._keep_waiting(log, message, draft, commit)
+
+    def _keep_waiting(self, log: Log, message: StoredMessage, draft: Draft, commit: Commit) -> KnownKey:
+        """Put a numbered message in what goes to the store; return what its key is known by."""
         log.waiting += 1
         self._published += 1
         commit.items.append((log, message, draft))
-        batch.wait_for(Placed(message.place, commit, False))
         return KnownKey(draft.channel, message.epoch, message.seq, message.at, commit)
 
     def _repeat(self, draft: Draft, known: KnownKey, batch: Batch) -> None:
@@ -241,6 +263,7 @@ class MemoryBroker:
             # Nothing was taken, and nobody else was given a place meanwhile: the places go back.
             for log, _, _ in reversed(commit.items):
                 log.seq = Seq(log.seq - 1)
+            self._published -= len(commit.items)
             self._forget_commit(commit)
             commit.refuse(error)
         else:

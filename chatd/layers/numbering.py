@@ -63,7 +63,6 @@ def _shared(ground: Ground, reach: Reach, channels: Channels, telling: Telling) 
         telling.tapped(lambda _: None),
         ground.clock,
     )
-    channels.router.publish_soon = broker.publish_soon
     statistics: dict[str, Callable[[], object]] = {
         "cluster": cluster.statistics,
         "redis": cluster.servers.statistics,

@@ -63,6 +63,30 @@ async def test_roles_say_who_may_change_the_members(rig: Rig) -> None:
     assert await _refused(carol, type="send", channel="group:g", key="k", data={}) == ErrorCode.FORBIDDEN
 
 
+async def test_changes_of_the_members_count_for_who_writes_one_message_after_the_other(rig: Rig) -> None:
+    alice, bob, carol = await enter_all(rig, "alice", "bob", "carol")
+    await _done(alice, type="create", channel="group:g", members=["bob"])
+    for key in ("first", "second"):
+        assert (await _sent(bob, key))["type"] == "sent"
+    await _done(alice, type="invite", channel="group:g", users=["carol"])
+    assert (await carol.hear())["kind"] == "members"
+    assert (await _sent(bob, "third"))["type"] == "sent"
+    assert (await carol.hear())["key"] == "third"
+    await _done(alice, type="remove", channel="group:g", users=["bob"])
+    assert (await _sent(bob, "fourth"))["code"] == ErrorCode.FORBIDDEN
+    assert (await _sent(bob, "fifth"))["code"] == ErrorCode.FORBIDDEN
+    assert (await carol.hear())["kind"] == "members"
+    await carol.silence()
+
+
+async def _sent(device: Device, key: str) -> dict[str, Any]:
+    """Write to the group; return the answer, whatever was heard before it."""
+    [sent] = await device.say({"type": "send", "channel": "group:g", "key": key, "data": {}})
+    while (event := await device.hear()).get("id") != sent:
+        assert event["kind"] == "members"
+    return event
+
+
 async def test_who_is_taken_out_hears_of_it_and_then_nothing_more(rig: Rig) -> None:
     alice, bob = await enter_all(rig, "alice", "bob")
     await _done(alice, type="create", channel="group:g", members=["bob"])

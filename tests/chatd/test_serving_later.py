@@ -10,7 +10,6 @@ import trio
 
 from chatd.broker import Draft, Published, Refused
 from chatd.config import NAMESPACES, Config
-from chatd.router import Router
 from protocol.codes import ErrorCode
 from protocol.names import Epoch, Seq
 from storage.records import Place
@@ -24,11 +23,10 @@ PLACED = Published(Place(Epoch("7"), Seq(5), 1000), duplicate=False)
 class SlowBroker:
     """Places nothing at once, and what comes alone when the test says so."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self) -> None:
         self.under_way: list[tuple[Draft, Callable[[Published | Refused], None]]] = []
-        router.publish_soon = self._publish_soon
 
-    def _publish_soon(self, draft: Draft, done: Callable[[Published | Refused], None]) -> bool:
+    def publish_soon(self, draft: Draft, done: Callable[[Published | Refused], None]) -> bool:
         self.under_way.append((draft, done))
         return True
 
@@ -49,9 +47,9 @@ async def slow_node(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         assert (await device.ask(**message("first")))["type"] == "sent"
 
         monkeypatch.setattr(rig.node.broker, "publish_at_once", lambda drafts: [])
-        router = getattr(rig.node.listener.handlers.send_at_once, "__self__", None)
-        assert isinstance(router, Router)
-        yield rig, device, SlowBroker(router)
+        broker = SlowBroker()
+        monkeypatch.setattr(rig.node.broker, "publish_soon", broker.publish_soon)
+        yield rig, device, broker
 
 
 def message(key: str) -> dict[str, object]:

@@ -10,7 +10,6 @@ from chatd.broker import Broker, Draft, Published, Refused, Routed
 from chatd.broker.memory import MemoryBroker
 from chatd.config import NAMESPACES, Config, Namespace
 from chatd.counters import Latency
-from chatd.router import PublishSoon
 from chatd.settings import Settings
 from protocol.body import json_body
 from protocol.codes import ErrorCode
@@ -61,7 +60,6 @@ class Desk:
 
     def __init__(self) -> None:
         self.broker: Broker
-        self.publish_soon: PublishSoon | None = None  # of a broker that has it
         self.delivered: list[StoredMessage] = []
         self.drafts: list[Routed] = []
         self.in_use: set[ChannelName] = set()
@@ -102,7 +100,7 @@ class Desk:
             answers.append(answer)
             came.set()
 
-        if self.publish_soon is None or not self.publish_soon(single, done):
+        if not self.broker.publish_soon(single, done):
             return None
         assert not answers, "it called back before it returned"
         await came.wait()

@@ -106,7 +106,6 @@ async def redis_node(
         await servers.start()
         broker = RedisBroker(servers, store, Settings(config), rules, local, street, time, Latency())
         desk.broker = broker
-        desk.publish_soon = broker.publish_soon
         street.takers[name] = broker.arrivals.take
         await broker.start()
         nursery.start_soon(broker.run)

@@ -281,6 +281,19 @@ async def test_who_waits_for_the_same_channel_tries_again_when_its_reader_fails(
 # Time.
 
 
+async def test_one_that_takes_too_long_is_answered_once(autojump_clock: MockClock) -> None:
+    async with a_bench(publish_seconds=5.0) as bench:
+        bench.nursery.start_soon(bench.broker.run)
+        await bench.publish("a")
+        answers: list[Published | Refused] = []
+        assert bench.broker.publish_soon(draft("slow"), answers.append)
+        await trio.sleep(7.0)
+        assert codes(answers) == [ErrorCode.TIMEOUT]
+        await bench.finish()
+        assert codes(answers) == [ErrorCode.TIMEOUT]
+        assert bench.desk.seqs() == [1, 2]
+
+
 async def test_a_publish_that_takes_too_long_is_answered_and_arrives_all_the_same(autojump_clock: MockClock) -> None:
     async with a_bench(publish_seconds=5.0) as bench:
         bench.nursery.start_soon(bench.broker.run)
