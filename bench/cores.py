@@ -1,4 +1,4 @@
-"""Shares the machine's cores: one for the server, the others for the load generators."""
+"""Shares the machine's cores: one for the server, the others for the load generators; or everybody has all of them."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ _PRIORITY = 5  # any: others have none
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Which cores are whose. With one core there is nothing to share, and figures mean little."""
+    """Which cores are whose; None: nobody's. With one core there is nothing to share, and figures mean little."""
 
     server: int | None
     generators: tuple[int | None, ...]
@@ -21,13 +21,16 @@ class Cores:
         return self.server is None
 
 
-def share(workers: int) -> Cores:
-    """Give the first core to the server, the next ones to so many workers (0: one for each other core, up to 4)."""
-    available = sorted(os.sched_getaffinity(0))
-    if len(available) < 2:
-        return Cores(None, (None,) * max(1, workers))
-    server, *others = available
-    count = workers or min(4, len(others))
+def share(workers: int, *, beside_database: bool = False) -> Cores:
+    """Give the first core to the server, the next ones to so many workers (0: one for each other core, up to 4).
+
+    Beside a database that needs all cores nobody is held to one: a server that must wait until the database leaves its
+    core, while another is idle, waits for what no operating system would let it wait for.
+    """
+    server, *others = sorted(os.sched_getaffinity(0))
+    count = workers or max(1, min(4, len(others)))
+    if beside_database or not others:
+        return Cores(None, (None,) * count)
     return Cores(server, tuple(others[index % len(others)] for index in range(count)))
 
 
@@ -56,3 +59,22 @@ def children_on(core: int | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, mine)
+
+
+@contextlib.contextmanager
+def kept_clear(core: int | None) -> Iterator[None]:
+    """Keep off the server's core meanwhile: what shows the progress would take some milliseconds of it now and then."""
+    mine = os.sched_getaffinity(0)
+    if core is not None and mine - {core}:
+        _move(mine - {core})
+    try:
+        yield
+    finally:
+        _move(mine)
+
+
+def _move(cores: set[int]) -> None:
+    """Let every thread of this process run on these cores only."""
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):  # it ended
+            os.sched_setaffinity(int(thread), cores)

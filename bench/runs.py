@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.accounts import Population
 from bench.bed import run_round
-from bench.cores import Cores
+from bench.cores import Cores, kept_clear
 from bench.environment import config_changes, machine, versions
 from bench.results import Result
 from bench.scenarios import AnyScenario, Peopled
@@ -41,6 +41,6 @@ def run(name: str, scenario: AnyScenario, launches: Sequence[Launch], plan: Plan
     population = scenario.population() if isinstance(scenario, Peopled) else Population()
     for _ in range(plan.rounds):
         for launch in launches:
-            with launch(plan.cores.server, population) as server:
+            with launch(plan.cores.server, population) as server, kept_clear(plan.cores.server):
                 result.rounds.append(run_round(scenario, server, plan.cores, plan.body_bytes, show))
     return result
