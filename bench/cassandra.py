@@ -23,7 +23,7 @@ from storage.cassandra_settings import CassandraSettings
 
 _HOST = "127.0.0.1"
 _DROP_SECONDS = 60.0
-_HEAP = "1g"
+_HEAP = "2g"
 # Each thread of a pool that has nothing to do sleeps for microseconds and looks for work again: on two cores four of a
 # kind do more than eight or 64.
 _REQUEST_THREADS = 4

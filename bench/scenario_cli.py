@@ -223,9 +223,8 @@ def _play(name: str, options: dict[str, Any]) -> None:
         raise click.UsageError(f"{name} needs what only chatd has")
     if name in NEEDS_GROUPS and target.address:
         raise click.UsageError(f"{name} needs groups that the bench makes in a server of its own")
-    plan = runs.Plan(
-        share(options.pop("workers")), options.pop("rounds"), options.pop("body_bytes"), config, target.name
-    )
+    cores = share(options.pop("workers"), beside_database=target.is_beside_database)
+    plan = runs.Plan(cores, options.pop("rounds"), options.pop("body_bytes"), config, target.name)
     console = Console()
     with LiveLine(console) as line, plain_errors():
         result = runs.run(name, SCENARIOS[name](**options), target.launches(), plan, line.show)

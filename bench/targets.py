@@ -60,6 +60,11 @@ class Target:
         """Whether no other kind of server takes part."""
         return self.speaks == "chatd" and self.peer in ("", "chatd")
 
+    @property
+    def is_beside_database(self) -> bool:
+        """Whether one server and its database are measured together, on all cores that there are."""
+        return self.store == "cassandra" and not self.nodes and not self.workers
+
     def launches(self) -> list[Launch]:
         """Return what brings up each server of a round, in the order of a round.
 

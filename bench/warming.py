@@ -13,12 +13,14 @@ import click
 
 from bench import procfs
 
-WARM_SECONDS = 120.0
+WARM_SECONDS = 240.0
 """At most, unless it is asked otherwise: what a node on two cores needs under load, twice."""
 
 _WINDOW_SECONDS = 5.0
-_WINDOWS = 3  # at rest in so many, one after the other: between two waves of compiling it rests for a moment too
-_RESTING = 0.1  # of a core
+# At rest in so many windows, one after the other: between two waves of compiling it rests for a moment too, and what
+# flushes and rewrites runs so seldom that it is compiled last.
+_WINDOWS = 6
+_RESTING = 0.05  # of a core
 _COMPILERS = ("C1 CompilerThre", "C2 CompilerThre")  # the kernel keeps 15 characters of a thread's name
 
 Load = Callable[[float], object]

@@ -31,12 +31,13 @@ def warming(compilers: Compilers, most_seconds: float, said: list[str]) -> Warmi
     return Warming(most_seconds, compilers.seconds, said.append)
 
 
-def test_it_is_warm_when_the_compilers_rested_for_three_windows() -> None:
-    compilers, said = Compilers([0.6, 0.05, 0.3, 0.05, 0.04, 0.02, 0.9]), list[str]()
+def test_it_is_warm_when_the_compilers_rested_for_six_windows() -> None:
+    rest = [0.02, 0.04, 0.01, 0.0, 0.03, 0.02]
+    compilers, said = Compilers([0.6, *rest[:5], 0.06, *rest, 0.9]), list[str]()
     note = warming(compilers, 120.0, said).run(compilers.busy)
-    assert compilers.loads == ["busy"] * 6
-    assert "for 30 s, until Java's compilers rested: 60% 5% 30% 5% 4% 2% of a core" in note
-    assert len(said) == 6
+    assert compilers.loads == ["busy"] * 13
+    assert "for 65 s, until Java's compilers rested: 60% 2% 4% 1% 0% 3% 6% 2% 4% 1% 0% 3% 2% of a core" in note
+    assert len(said) == 13
     assert said[0] == "warming Cassandra: 5 s, at most 120; Java's compilers use 60% of a core"
 
 
@@ -48,9 +49,9 @@ def test_it_ends_at_its_bound_and_says_that_java_still_compiled() -> None:
 
 
 def test_loads_take_turns() -> None:
-    compilers = Compilers([0.5, 0.0, 0.0, 0.0])
+    compilers = Compilers([0.0] * 6)
     warming(compilers, 120.0, []).run(compilers.busy, compilers.paced)
-    assert compilers.loads == ["busy", "paced", "busy", "paced"]
+    assert compilers.loads == ["busy", "paced"] * 3
 
 
 def test_with_no_time_it_is_left_as_it_is() -> None:
@@ -60,6 +61,6 @@ def test_with_no_time_it_is_left_as_it_is() -> None:
 
 
 def test_a_compiler_that_ended_with_its_time_is_at_rest() -> None:
-    compilers = Compilers([-0.5, 0.0, 0.0])
+    compilers = Compilers([-0.5, *[0.0] * 5])
     note = warming(compilers, 120.0, []).run(compilers.busy)
-    assert "0% 0% 0% of a core" in note
+    assert "0% 0% 0% 0% 0% 0% of a core" in note

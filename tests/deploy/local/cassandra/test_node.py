@@ -87,7 +87,9 @@ def test_the_configuration_has_no_word_left_to_fill_in(home: Path, program: Make
 
 
 @pytest.mark.parametrize("optimizes", [False, True])
-def test_only_a_node_for_a_long_run_has_the_second_compiler(home: Path, program: MakeProgram, optimizes: bool) -> None:
+def test_only_a_node_for_a_long_run_has_both_compilers_and_short_pauses(
+    home: Path, program: MakeProgram, optimizes: bool
+) -> None:
     jars.folder().mkdir(parents=True)
     (jars.folder() / "jamm-0.4.0.jar").touch()
     program("java", _java('echo "$@"; exit 1'))
@@ -96,3 +98,5 @@ def test_only_a_node_for_a_long_run_has_the_second_compiler(home: Path, program:
     with pytest.raises(LocalCassandraError):
         node.wait()
     assert ("-XX:TieredStopAtLevel=1" not in node.log) is optimizes
+    assert ("-XX:+UseParallelGC" in node.log) is optimizes
+    assert ("-XX:+UseSerialGC" not in node.log) is optimizes
