@@ -1,3 +1,3 @@
 """The chatd server: tasks, sockets and policy around the wire protocol."""
 
-__version__ = "0.4.1"
+__version__ = "0.4.2"
