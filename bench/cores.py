@@ -65,8 +65,7 @@ def children_on(core: int | None) -> Iterator[None]:
 def kept_clear(core: int | None) -> Iterator[None]:
     """Keep off the server's core meanwhile: what shows the progress would take some milliseconds of it now and then."""
     mine = os.sched_getaffinity(0)
-    if core is not None and mine - {core}:
-        _move(mine - {core})
+    _move(mine - {core} or mine)
     try:
         yield
     finally:

@@ -386,10 +386,9 @@ class Crew:
         counters = scan.counters
         if counters:
             first, after = counters[0], counters[-1] + 1
-            # The lengths first: counters of several streams are far apart.
+            # The lengths first: what lies between two counters may be very much.
             is_run = after - first == len(counters) and counters == list(range(first, after))
-            if connection.streams:
-                is_run = False  # its place is not in `expected`
+            if connection.streams:  # its place is not in `expected`
                 for counter in counters:
                     connection.take_of_stream(counter)
             elif is_run:
@@ -400,10 +399,10 @@ class Crew:
             number = self.deliveries.piece(scan.times)
             self.deliveries.record(stamp, number)
             if whole and end == len(data) < _READ_BYTES and not scan.answers and not scan.others:
-                if is_run:
-                    self._piece, self._piece_first, self._piece_after, self._piece_number = data, first, after, number
-                elif connection.streams:
+                if connection.streams:
                     self._heard, self._heard_counters, self._heard_number = data, counters, number
+                elif is_run:
+                    self._piece, self._piece_first, self._piece_after, self._piece_number = data, first, after, number
         if scan.answers or scan.errors:
             self._answered(connection, stamp)
         for first_byte, payload in scan.others:
